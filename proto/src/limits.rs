@@ -1,0 +1,91 @@
+//! Every bound of the product, each with its reason. A bound that has no reason here does not exist.
+
+use std::time::Duration;
+
+/// Longest name (RFC 1035, section 2.3.4: a DNS label holds 63 octets; names become labels).
+pub const NAME_BYTES: usize = 63;
+/// Longest link name (linux/if.h: `IFNAMSIZ` is 16 with the terminating NUL).
+pub const IF_NAME_BYTES: usize = 15;
+
+/// Nodes (network namespaces) of one world: a 1,000-decoy fleet plus its routers fits.
+pub const NODES_PER_WORLD: usize = 1200;
+/// Links of one world: every node has one or two, each network adds a bridge.
+pub const LINKS_PER_WORLD: usize = 4096;
+/// Addresses on one link: every service of a large world may have its own.
+pub const ADDRESSES_PER_LINK: usize = 4096;
+/// Routes of one node; a router of 500 ANDs needs one per AND and a few more.
+pub const ROUTES_PER_NODE: usize = 1024;
+/// Entries of the forward policy: 64 networks in every direction.
+pub const FORWARD_PAIRS: usize = 4096;
+/// Ports that a router answers on by itself (DNS, DHCP, NTP, and room).
+pub const INPUT_PORTS: usize = 32;
+/// Name servers in one resolv.conf (resolv.conf(5): `MAXNS` is 3).
+pub const NAME_SERVERS: usize = 3;
+/// Search domains in one resolv.conf (resolv.conf(5): six before glibc 2.26).
+pub const SEARCH_DOMAINS: usize = 6;
+/// Trust anchors given to a vantage host: a root, an intermediate, peers.
+pub const TRUST_ANCHORS: usize = 64;
+/// Bytes of one DER certificate; real ones are 400 to 2,000.
+pub const CERTIFICATE_BYTES: usize = 8192;
+/// Worlds rootd holds at most; userd's quotas are lower, this is the backstop against a hostile userd.
+pub const WORLDS: usize = 4096;
+/// Namespaces rootd holds at most, over all worlds: two descriptors and about 100 KiB of kernel memory each.
+pub const NODES_TOTAL: usize = 16_384;
+/// Processes rootd holds at most (one worldd per world, probers and user commands).
+pub const PROCESSES_TOTAL: usize = 8192;
+/// User commands of one owner at the same time.
+pub const COMMANDS_PER_OWNER: usize = 64;
+
+/// Largest frame between userd and rootd, each way: a plan of `NODES_PER_WORLD` nodes, or its observation, is about 300 KiB.
+pub const ROOT_FRAME_BYTES: usize = 1 << 20;
+/// Calls in flight on one connection to rootd; more are refused as busy.
+pub const ROOT_CALLS_IN_FLIGHT: usize = 32;
+/// Connections rootd accepts from userd at the same time: one in use, one after a reconnect, two spare.
+pub const ROOT_CONNECTIONS: usize = 4;
+/// A call's time to live is clamped to this, so no peer can make the timer overflow.
+pub const ROOT_CALL_TTL: Duration = Duration::from_secs(60);
+/// A connection must send its first frame within this.
+pub const ROOT_FIRST_FRAME: Duration = Duration::from_secs(2);
+/// A frame once begun must be complete within this.
+pub const ROOT_FRAME_TIME: Duration = Duration::from_secs(5);
+/// A connection that sends nothing for this long and has no call in flight is closed.
+pub const ROOT_IDLE: Duration = Duration::from_secs(60);
+/// A response must be taken by the peer within this.
+pub const ROOT_WRITE_TIME: Duration = Duration::from_secs(5);
+
+/// Largest request on `exec.sock`: arguments and environment (execve(2): `ARG_MAX` is 2 MiB; half of it here).
+pub const EXEC_REQUEST_BYTES: usize = 1 << 20;
+/// Arguments plus environment entries of a command.
+pub const EXEC_STRINGS: usize = 8192;
+/// Bytes of one argument or environment entry (execve(2): `MAX_ARG_STRLEN` is 128 KiB).
+pub const EXEC_STRING_BYTES: usize = 131_072;
+/// A ticket for `exec.sock` is void after this.
+pub const TICKET_LIFE: Duration = Duration::from_secs(10);
+/// Tickets that wait to be used, over all users.
+pub const TICKETS_PENDING: usize = 1024;
+
+/// Largest frame on a world's control socket.
+pub const CONTROL_BYTES: usize = 1 << 20;
+
+/// Largest body of an API request; a spec is at most [`SPEC_BYTES`].
+pub const API_BODY_BYTES: usize = 2 << 20;
+/// Connections of one user to userd at the same time.
+pub const API_CONNECTIONS_PER_USER: usize = 32;
+/// The head of a request must be complete within this.
+pub const API_HEADER_TIME: Duration = Duration::from_secs(5);
+/// Events kept for one slow reader before it is told that it lagged.
+pub const EVENT_BACKLOG: usize = 1024;
+
+/// Bytes of one spec file.
+pub const SPEC_BYTES: usize = 1 << 20;
+/// YAML nodes of one spec file, aliases expanded.
+pub const SPEC_NODES: usize = 100_000;
+/// Depth of nesting of a spec file; the model needs eight.
+pub const SPEC_DEPTH: usize = 32;
+/// Aliases of one spec file.
+pub const SPEC_ALIASES: usize = 1000;
+
+/// Bytes of a world's log kept on disk (two files of half this, rotated).
+pub const LOG_BYTES: u64 = 8 << 20;
+/// Lines of a log that one request returns.
+pub const LOG_LINES: usize = 10_000;

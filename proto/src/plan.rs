@@ -1,0 +1,161 @@
+//! A world's network as one typed value.
+//!
+//! userd derives it from the spec, rootd makes the kernel equal to it. Applying the same plan twice changes nothing.
+//! All bridges, links, routes and rules lie inside the world's own namespaces; nothing here can name a host object.
+
+use std::{fmt, net::IpAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    bounded::Bounded,
+    ids::{Uid, WorldId},
+    limits,
+    names::HostName,
+    net::{IfAddr, IfName, Mac, Port, Transport},
+};
+
+/// One network namespace of a world.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Node {
+    /// The router: all bridges, the policy, the networks' gateway addresses.
+    Gateway,
+    /// Where worldd runs: all listen addresses of the spec.
+    Services,
+    /// A vantage host.
+    Host(HostName),
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Node::Gateway => f.write_str("gw"),
+            Node::Services => f.write_str("svc"),
+            Node::Host(name) => write!(f, "host:{name}"),
+        }
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A world's whole network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkPlan {
+    /// Which world.
+    pub world: WorldId,
+    /// Who owns it; rootd matches it against its own record on every later call.
+    pub owner: Uid,
+    /// The namespaces. Each node appears once.
+    pub nodes: Bounded<NodePlan, { limits::NODES_PER_WORLD }>,
+    /// The bridges. Names are unique within their node.
+    pub bridges: Bounded<BridgePlan, { limits::LINKS_PER_WORLD }>,
+    /// The virtual cables between nodes.
+    pub cables: Bounded<CablePlan, { limits::LINKS_PER_WORLD }>,
+}
+
+/// One namespace and what is set in it beside links.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodePlan {
+    /// Which node.
+    pub node: Node,
+    /// Forward packets between links (`net.ipv4.ip_forward`, `net.ipv6.conf.all.forwarding`).
+    pub forward: bool,
+    /// Let unprivileged processes bind ports below 1024 (`net.ipv4.ip_unprivileged_port_start` = 0).
+    pub low_ports: bool,
+    /// Routes beside those that the addresses bring.
+    pub routes: Bounded<Route, { limits::ROUTES_PER_NODE }>,
+    /// The packet policy; `None` leaves the namespace without a table.
+    pub policy: Option<Policy>,
+    /// What commands in this node see as /etc/resolv.conf and as trust store.
+    pub resolver: Option<Resolver>,
+}
+
+/// A route to `to` by the neighbour `via`, which must be reachable on a link of the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Route {
+    /// The destination; `0.0.0.0/0` and `::/0` are the default routes.
+    pub to: ipnet::IpNet,
+    /// The next hop, of the same family as `to`.
+    pub via: IpAddr,
+}
+
+/// A bridge inside a node (no STP, no delay, up).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BridgePlan {
+    /// The node that holds it.
+    pub node: Node,
+    /// Its link name.
+    pub name: IfName,
+    /// Its MAC address, fixed so that neighbours' caches survive a repair.
+    pub mac: Mac,
+    /// Its addresses.
+    pub addresses: Bounded<IfAddr, { limits::ADDRESSES_PER_LINK }>,
+}
+
+/// A veth pair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CablePlan {
+    /// One end.
+    pub a: CableEnd,
+    /// The other end; may lie in the same or another node.
+    pub b: CableEnd,
+}
+
+/// One end of a veth pair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CableEnd {
+    /// The node it lies in.
+    pub node: Node,
+    /// Its link name, unique within the node.
+    pub name: IfName,
+    /// Its MAC address.
+    pub mac: Mac,
+    /// The bridge of the same node it is a port of.
+    pub bridge: Option<IfName>,
+    /// Its addresses; a bridge port has none.
+    pub addresses: Bounded<IfAddr, { limits::ADDRESSES_PER_LINK }>,
+}
+
+/// The packet policy of a router: one table, an input and a forward chain, both dropping what nothing accepts.
+///
+/// Order of both chains: established and related, invalid dropped, then what is listed here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Ports the router itself answers on; ICMP and ICMPv6 are always answered.
+    pub input: Bounded<InputPort, { limits::INPUT_PORTS }>,
+    /// New flows allowed from one link to another, one entry of a verdict map each. The same link twice means traffic
+    /// between ports of one bridge that is routed, which only happens by redirection.
+    pub forward: Bounded<ForwardPair, { limits::FORWARD_PAIRS }>,
+}
+
+/// A port the router answers on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct InputPort {
+    /// The transport protocol.
+    pub transport: Transport,
+    /// The port.
+    pub port: Port,
+}
+
+/// New flows from `from` to `to` are accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ForwardPair {
+    /// The link a flow enters by.
+    pub from: IfName,
+    /// The link it leaves by.
+    pub to: IfName,
+}
+
+/// What a command in a vantage host sees instead of the host's resolv.conf and trust store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolver {
+    /// Recursive resolvers.
+    pub name_servers: Bounded<IpAddr, { limits::NAME_SERVERS }>,
+    /// The world's certificate authorities, DER; empty until the world has one.
+    pub trust_anchors: Bounded<Bounded<u8, { limits::CERTIFICATE_BYTES }>, { limits::TRUST_ANCHORS }>,
+}

@@ -1,0 +1,375 @@
+//! The `Root` service: all that userd may ask of rootd.
+//!
+//! No verb takes a path, a pid, a link name of the host, a shell string or free nft text. Every verb that names an
+//! existing world also names its owner, and rootd compares both with its own record before it acts.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ended::Ended,
+    ids::{CallKey, InstanceId, ProcessId, Ticket, Uid, WorldId},
+    names::HostName,
+    plan::{NetworkPlan, Node},
+};
+
+/// Version of this interface. rootd refuses a userd whose number differs, with a message that says which to upgrade.
+pub const ROOT_VERSION: u16 = 1;
+
+/// What userd may ask. The order of verbs is part of the wire format: append only, and raise [`ROOT_VERSION`] otherwise.
+#[tarpc::service]
+pub trait Root {
+    /// Must be the first call of a connection; every other verb before it ends the connection.
+    async fn hello(version: u16) -> Result<Hello, RootError>;
+    /// Makes the kernel equal to `plan`: creates what is missing, changes what differs, removes what of ours is too much.
+    /// Idempotent; the same key is applied once.
+    async fn apply_network(key: CallKey, plan: NetworkPlan) -> Result<Applied, RootError>;
+    /// Compares the kernel with the plan last applied, without changing anything.
+    async fn observe_network(world: WorldId, owner: Uid) -> Result<Observed, RootError>;
+    /// Ends the world's processes and removes all of its kernel and disk objects. Absent is done.
+    async fn delete_world(key: CallKey, world: WorldId, owner: Uid) -> Result<Deleted, RootError>;
+    /// The worlds rootd holds.
+    async fn list_worlds() -> Result<Vec<HeldWorld>, RootError>;
+    /// Starts a program of ours in a node of a world. One worldd per world; the same key starts one process.
+    async fn start_program(key: CallKey, world: WorldId, owner: Uid, program: Program) -> Result<ProcessId, RootError>;
+    /// Ends a process and all its descendants, and waits until they are gone. Absent is done.
+    async fn stop_process(world: WorldId, owner: Uid, process: ProcessId) -> Result<(), RootError>;
+    /// The processes of a world, ended ones included until the world is deleted or the process is replaced.
+    async fn list_processes(world: WorldId, owner: Uid) -> Result<Vec<HeldProcess>, RootError>;
+    /// Grants `user` the right to run one command in a vantage host through `exec.sock`, within ten seconds.
+    /// rootd starts it only for a peer whose uid the kernel reports as `user`; uid 0 is refused.
+    async fn grant_exec(world: WorldId, owner: Uid, host: HostName, user: Uid) -> Result<Ticket, RootError>;
+    /// Waits (at most `wait_ms`) for events after `cursor`.
+    async fn next_events(cursor: u64, wait_ms: u32) -> Result<RootEvents, RootError>;
+    /// What this kernel can do, tried at start.
+    async fn features() -> Result<Vec<Feature>, RootError>;
+}
+
+/// rootd's answer to `hello`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// rootd's [`ROOT_VERSION`].
+    pub version: u16,
+    /// rootd's package version, for messages.
+    pub release: String,
+    /// The tag on all objects of this installation.
+    pub instance: InstanceId,
+    /// Cursor to start [`Root::next_events`] from.
+    pub cursor: u64,
+}
+
+/// What `apply_network` did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Objects made, changed or removed, in order; empty when nothing differed.
+    pub changes: Vec<Change>,
+}
+
+/// What `observe_network` saw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observed {
+    /// What `apply_network` with the plan last applied would do now; empty when the kernel equals the plan.
+    pub drift: Vec<Change>,
+    /// Objects in our namespaces that are not ours; never touched.
+    pub foreign: Vec<ObjectName>,
+    /// All objects of ours that exist.
+    pub objects: Vec<ObjectName>,
+}
+
+/// What `delete_world` removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deleted {
+    /// What was there and is gone.
+    pub removed: Vec<ObjectName>,
+}
+
+/// One difference between plan and kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// What happens to the object.
+    pub action: ChangeAction,
+    /// The object.
+    pub object: ObjectName,
+}
+
+/// What happens to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChangeAction {
+    /// It is missing and is made.
+    Create,
+    /// It exists with other attributes, which are set.
+    Change,
+    /// It is of ours, not in the plan, and is removed.
+    Delete,
+}
+
+/// An object for people and for comparison: where it lies, its kind, its name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ObjectName {
+    /// The node (`gw`, `svc`, `host:NAME`).
+    pub node: String,
+    /// The kind of object.
+    pub kind: ObjectKind,
+    /// Its name within the node: link name, `LINK ADDRESS/LEN`, `PREFIX via NEXTHOP`, table name, program.
+    pub name: String,
+}
+
+/// Kinds of objects rootd makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ObjectKind {
+    /// A network namespace.
+    Namespace,
+    /// A per-namespace kernel setting.
+    Sysctl,
+    /// A bridge.
+    Bridge,
+    /// One end of a veth pair.
+    Link,
+    /// An address of a link.
+    Address,
+    /// A route.
+    Route,
+    /// An nftables table with its chains, sets and rules.
+    Table,
+    /// A process with its descendants.
+    Process,
+    /// A directory of the world's services.
+    Directory,
+}
+
+/// A world rootd holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldWorld {
+    /// Which.
+    pub world: WorldId,
+    /// Its owner.
+    pub owner: Uid,
+    /// Namespaces held.
+    pub nodes: u32,
+    /// Processes alive.
+    pub processes: u32,
+    /// Why it could not be made equal to its plan at start, if so.
+    pub degraded: Option<String>,
+}
+
+/// A program of ours that may be started, each as user `netengine-world` with no capability.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Program {
+    /// The world's services, in its service node.
+    Worldd,
+    /// The live checks' client, in a vantage host.
+    Prober(HostName),
+}
+
+impl Program {
+    /// The node the program runs in.
+    pub fn node(&self) -> Node {
+        match self {
+            Program::Worldd => Node::Services,
+            Program::Prober(host) => Node::Host(host.clone()),
+        }
+    }
+}
+
+/// A process rootd started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldProcess {
+    /// Its id.
+    pub id: ProcessId,
+    /// What it is: `worldd`, `prober`, `command`.
+    pub kind: ProcessKind,
+    /// Where it runs.
+    pub node: Node,
+    /// How it ended; `None` while it runs.
+    pub ended: Option<Ended>,
+}
+
+/// Kinds of processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProcessKind {
+    /// The world's services.
+    Worldd,
+    /// The live checks' client.
+    Prober,
+    /// A user's command.
+    Command,
+}
+
+/// Events with the cursor to ask from next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootEvents {
+    /// Pass this to the next call.
+    pub cursor: u64,
+    /// Events after the cursor that was passed are missing: the reader was too slow, or rootd was restarted.
+    pub lagged: bool,
+    /// The events, oldest first.
+    pub events: Vec<RootEvent>,
+}
+
+/// Something that happened without being asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RootEvent {
+    /// A process ended.
+    ProcessEnded {
+        /// Its world.
+        world: WorldId,
+        /// Which.
+        process: ProcessId,
+        /// What it was.
+        kind: ProcessKind,
+        /// How.
+        ended: Ended,
+    },
+}
+
+/// One thing the kernel can or cannot do here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feature {
+    /// What was tried, for example `bridge`.
+    pub name: String,
+    /// Whether it worked.
+    pub works: bool,
+    /// Whether NetEngine cannot run without it.
+    pub required: bool,
+    /// What to do when it does not work; empty otherwise.
+    pub help: String,
+}
+
+/// Why rootd did not do what was asked. Closed: kernel texts and paths stay in rootd's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum RootError {
+    /// The interface versions differ.
+    #[error("rootd speaks version {rootd} of the interface, userd version {userd}")]
+    Version {
+        /// rootd's.
+        rootd: u16,
+        /// The caller's.
+        userd: u16,
+    },
+    /// No such world, node or process under this owner. A foreign and an absent one answer alike.
+    #[error("no such object")]
+    NotFound,
+    /// The plan contradicts itself or a bound.
+    #[error("the plan is invalid: {0}")]
+    InvalidPlan(PlanFault),
+    /// A bound of rootd is reached.
+    #[error("{0:?} limit reached")]
+    Limit(LimitKind),
+    /// Too many calls at once; try again.
+    #[error("busy")]
+    Busy,
+    /// The caller may not do this (for example a command as uid 0).
+    #[error("refused")]
+    Refused,
+    /// The kernel refused.
+    #[error("cannot {operation} {object}: {}", std::io::Error::from_raw_os_error(*.errno))]
+    Kernel {
+        /// What was tried.
+        operation: Operation,
+        /// On what (one of our own generated names).
+        object: String,
+        /// errno(3).
+        errno: i32,
+    },
+    /// A worker process is gone; rootd restarts. Try again.
+    #[error("rootd is restarting")]
+    Restarting,
+    /// The journal cannot be written (disk full).
+    #[error("cannot write the journal: {}", std::io::Error::from_raw_os_error(*.0))]
+    Journal(i32),
+}
+
+/// What rootd tried when the kernel refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Operation {
+    /// Make a namespace.
+    CreateNamespace,
+    /// Set a sysctl.
+    SetSysctl,
+    /// Read back links, addresses, routes or rules.
+    Observe,
+    /// Make a link.
+    CreateLink,
+    /// Change a link.
+    ChangeLink,
+    /// Remove a link.
+    DeleteLink,
+    /// Add or remove an address.
+    SetAddress,
+    /// Add or remove a route.
+    SetRoute,
+    /// Replace the policy table.
+    SetPolicy,
+    /// Start a program.
+    StartProgram,
+    /// Keep a descriptor with the holder.
+    Hold,
+    /// Remove a directory.
+    DeleteDirectory,
+}
+
+impl std::fmt::Display for Operation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Operation::CreateNamespace => "create namespace",
+            Operation::SetSysctl => "set sysctl",
+            Operation::Observe => "read back",
+            Operation::CreateLink => "create link",
+            Operation::ChangeLink => "change link",
+            Operation::DeleteLink => "delete link",
+            Operation::SetAddress => "set address",
+            Operation::SetRoute => "set route",
+            Operation::SetPolicy => "set policy",
+            Operation::StartProgram => "start program",
+            Operation::Hold => "hold",
+            Operation::DeleteDirectory => "delete directory",
+        })
+    }
+}
+
+/// What is wrong with a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum PlanFault {
+    /// A node appears twice.
+    #[error("node {0} appears twice")]
+    DuplicateNode(String),
+    /// A link or a route names a node the plan does not have.
+    #[error("node {0} is not in the plan")]
+    UnknownNode(String),
+    /// Two links of one node have the same name.
+    #[error("link {0} appears twice in its node")]
+    DuplicateLink(String),
+    /// A port names a bridge its node does not have.
+    #[error("bridge {0} is not in its node")]
+    UnknownBridge(String),
+    /// An address is given twice in one node.
+    #[error("address {0} is given twice in its node")]
+    DuplicateAddress(String),
+    /// A bridge port has addresses, or both ends of a cable are the same link.
+    #[error("link {0} cannot be both")]
+    Contradiction(String),
+    /// A route's next hop is not on a link of the node, or of another family.
+    #[error("next hop of {0} is on no link of the node")]
+    Unreachable(String),
+    /// The policy names a link its node does not have.
+    #[error("policy names link {0}, which its node does not have")]
+    UnknownLink(String),
+    /// The plan has no services or no gateway node where one is needed.
+    #[error("the plan lacks node {0}")]
+    MissingNode(String),
+}
+
+/// Which bound was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum LimitKind {
+    /// [`crate::limits::WORLDS`].
+    Worlds,
+    /// [`crate::limits::NODES_TOTAL`].
+    Nodes,
+    /// [`crate::limits::PROCESSES_TOTAL`] or [`crate::limits::COMMANDS_PER_OWNER`].
+    Processes,
+    /// [`crate::limits::TICKETS_PENDING`].
+    Tickets,
+}
