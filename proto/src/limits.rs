@@ -66,6 +66,18 @@ pub const TICKETS_PENDING: usize = 1024;
 
 /// Largest frame on a world's control socket.
 pub const CONTROL_BYTES: usize = 1 << 20;
+/// A control frame once begun must be complete within this, and a reply must be taken within this.
+pub const CONTROL_FRAME_TIME: Duration = Duration::from_secs(5);
+/// Connections to one control socket at the same time: userd's, its successor's after a restart, and room.
+pub const CONTROL_CONNECTIONS: usize = 8;
+/// Live checks in one request: every address of a large network's services.
+pub const PROBES: usize = 1024;
+/// A live check's time limit is clamped to this.
+pub const PROBE_TIME: Duration = Duration::from_secs(30);
+/// A prober that nobody has connected to exits after this.
+pub const PROBER_IDLE: Duration = Duration::from_secs(30);
+/// Sources an NTP server remembers for its rate limit: 80 bytes each; the least recent are forgotten first.
+pub const NTP_SOURCES: usize = 8192;
 
 /// Largest body of an API request; a spec is at most [`SPEC_BYTES`].
 pub const API_BODY_BYTES: usize = 2 << 20;

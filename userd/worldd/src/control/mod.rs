@@ -1,0 +1,180 @@
+//! The control socket: who may speak, and how requests become replies.
+//!
+//! The kernel tells the peer's uid (unix(7): SO_PEERCRED) before a byte is read; any other than userd's is closed unread.
+//! Each connection is a task of its own: whatever it sends, or if its handling panics, only that connection ends.
+
+pub mod frame;
+
+use std::{cell::Cell, io, rc::Rc, time::Duration};
+
+use netengine_proto::{
+    control::{CONTROL_VERSION, ControlReply, ControlRequest},
+    ids::Uid,
+    limits,
+};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+use tracing::{error, info, warn};
+
+use crate::{arguments::Role, prober, services};
+use frame::FrameError;
+
+/// How long the accept loop rests when descriptors have run out (accept(2): EMFILE, ENFILE) instead of spinning.
+const REST: Duration = Duration::from_millis(500);
+
+/// Everything a connection needs.
+#[derive(Clone)]
+pub struct Desk {
+    /// What this process is.
+    pub role: Role,
+    /// The owner of the running services.
+    pub services: mpsc::Sender<services::Job>,
+    /// Set to true to end the process.
+    pub stop: watch::Sender<bool>,
+    /// Connections open now, and whether there ever was one.
+    pub connections: Connections,
+}
+
+/// Counts connections, for the bound and for the prober's life.
+#[derive(Clone)]
+pub struct Connections(Rc<Cell<usize>>, watch::Sender<usize>);
+
+impl Connections {
+    /// None yet; the receiver sees each new count.
+    pub fn new() -> (Self, watch::Receiver<usize>) {
+        let (sender, receiver) = watch::channel(0);
+        (Self(Rc::default(), sender), receiver)
+    }
+
+    fn enter(&self) -> Option<Present> {
+        (self.0.get() < limits::CONTROL_CONNECTIONS).then(|| {
+            self.set(self.0.get() + 1);
+            Present(self.clone())
+        })
+    }
+
+    fn set(&self, count: usize) {
+        self.0.set(count);
+        self.1.send_replace(count);
+    }
+}
+
+/// One connection that is counted as long as this lives, a panic included.
+struct Present(Connections);
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        self.0.set(self.0.0.get() - 1);
+    }
+}
+
+/// Accepts until the listener fails for good.
+///
+/// # Errors
+/// An error of accept(2) that is neither the client's fault nor a lack of descriptors or memory.
+pub async fn accept_all(listener: UnixListener, peer: Uid, desk: Desk) -> io::Result<()> {
+    let mut tasks = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    if let Some(present) = admit(&stream, peer, &desk.connections) {
+                        let desk = desk.clone();
+                        tasks.spawn_local(async move {
+                            let _present = present;
+                            converse(stream, &desk).await;
+                        });
+                    }
+                }
+                Err(error) => match error.raw_os_error() {
+                    Some(nix::libc::EMFILE | nix::libc::ENFILE | nix::libc::ENOBUFS | nix::libc::ENOMEM) => {
+                        warn!("cannot accept a control connection now: {error}");
+                        tokio::time::sleep(REST).await;
+                    }
+                    Some(nix::libc::ECONNABORTED | nix::libc::EINTR) => {}
+                    _ => return Err(error),
+                },
+            },
+            Some(ended) = tasks.join_next() => {
+                if let Err(fault) = ended {
+                    error!("a control connection ended by a fault: {fault}");
+                }
+            }
+        }
+    }
+}
+
+/// Whether this connection is to be read at all. Dropping the stream closes it.
+fn admit(stream: &UnixStream, peer: Uid, connections: &Connections) -> Option<Present> {
+    let uid = match stream.peer_cred() {
+        Ok(credentials) => Uid(credentials.uid()),
+        Err(error) => {
+            warn!("cannot learn who connected: {error}");
+            return None;
+        }
+    };
+    if uid != peer {
+        warn!("closed a control connection of uid {uid} unread");
+        return None;
+    }
+    let present = connections.enter();
+    if present.is_none() {
+        warn!("closed a control connection: {} are open", limits::CONTROL_CONNECTIONS);
+    }
+    present
+}
+
+/// One connection from its first byte to its last.
+async fn converse(mut stream: UnixStream, desk: &Desk) {
+    let mut stop = desk.stop.subscribe();
+    loop {
+        let request = tokio::select! {
+            biased;
+            request = frame::read(&mut stream) => request,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let request = match request {
+            Ok(request) => request,
+            Err(FrameError::Closed) => return,
+            Err(error) => {
+                warn!("closed a control connection: {error}");
+                return;
+            }
+        };
+        let stopping = matches!(request, ControlRequest::Stop);
+        let reply = reply(request, desk).await;
+        if let Err(error) = frame::write(&mut stream, &reply).await {
+            warn!("closed a control connection: {error}");
+        } else if !stopping {
+            continue;
+        }
+        if stopping {
+            info!("asked to stop");
+            desk.stop.send_replace(true);
+        }
+        return;
+    }
+}
+
+/// The one reply to one request. `Stop` takes effect after its reply has left.
+async fn reply(request: ControlRequest, desk: &Desk) -> ControlReply {
+    match (request, &desk.role) {
+        (ControlRequest::Hello, role) => ControlReply::Hello {
+            version: CONTROL_VERSION,
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            role: role.name().to_owned(),
+        },
+        (ControlRequest::Stop, _) => ControlReply::Stopping,
+        (ControlRequest::Apply(desired), Role::Worldd) => services::ask(&desk.services, Some(desired)).await,
+        (ControlRequest::Health, Role::Worldd) => services::ask(&desk.services, None).await,
+        (ControlRequest::Health, Role::Prober(_)) => ControlReply::Health(Vec::new()),
+        (ControlRequest::Probe(probes), Role::Prober(_)) => prober::run(probes).await,
+        (ControlRequest::Apply(_), Role::Prober(_)) => ControlReply::Refused("a prober serves nothing".to_owned()),
+        (ControlRequest::Probe(_), Role::Worldd) => {
+            ControlReply::Refused("live checks run in a prober, not in worldd".to_owned())
+        }
+    }
+}
