@@ -8,15 +8,20 @@
 
 #![forbid(unsafe_code)]
 
+mod check;
 pub mod diagnostic;
 mod features;
+mod finding;
 mod formats;
 mod immutable;
 mod load;
 pub mod model;
 mod overlay;
+mod parse;
 mod schema;
+mod structure;
 pub mod text;
+mod tree;
 
 pub use self::{
     diagnostic::{Diagnostic, Severity},

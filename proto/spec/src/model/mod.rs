@@ -71,8 +71,3 @@ pub struct Spec {
     /// The API for operators, reachable inside the world.
     pub operator: Operator,
 }
-
-/// `true`, for serde.
-pub(crate) fn yes() -> bool {
-    true
-}

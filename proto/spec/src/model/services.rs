@@ -5,7 +5,6 @@ use std::net::Ipv4Addr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::yes;
 use crate::text::{AccessKeyId, BucketName, DnsName, Email, Text};
 
 /// Mail and object storage.
@@ -78,7 +77,7 @@ pub struct Dkim {
 
 impl Default for Dkim {
     fn default() -> Self {
-        Self { enabled: yes(), key_signing_policy: KeySigningPolicy::Ephemeral }
+        Self { enabled: true, key_signing_policy: KeySigningPolicy::Ephemeral }
     }
 }
 
@@ -105,7 +104,7 @@ pub struct Dmarc {
 
 impl Default for Dmarc {
     fn default() -> Self {
-        Self { enabled: yes(), policy: DmarcPolicy::None }
+        Self { enabled: true, policy: DmarcPolicy::None }
     }
 }
 

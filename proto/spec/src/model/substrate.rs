@@ -7,7 +7,6 @@ use netengine_proto::names::NetworkName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::yes;
 use crate::{
     formats,
     text::{Host, Text},
