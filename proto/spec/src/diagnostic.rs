@@ -51,11 +51,13 @@ impl fmt::Display for Diagnostic {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        write!(f, "{}: ", Escaped(&self.file))?;
+        write!(f, "{}", Escaped(&self.file))?;
         if self.line > 0 {
-            write!(f, "{}:{}: ", self.line, self.column)?;
+            write!(f, ":{}:{}", self.line, self.column)?;
+        } else if !self.path.is_empty() {
+            write!(f, ": {}", Escaped(&self.path))?;
         }
-        write!(f, "{severity}: {}", Escaped(&self.message))?;
+        write!(f, ": {severity}: {}", Escaped(&self.message))?;
         if self.line > 0
             && let Some(source) = &self.source_line
         {

@@ -17,7 +17,7 @@ pub(super) fn check(check: &mut Check) {
         };
         once(check, &mut used, path, view.gateway);
     }
-    let networks_are_known = check.trusts("substrate.networks");
+    let networks_are_known = check.knows_networks();
     let listening = check.spec.listen_addresses();
     for listen in &listening {
         let label = label(check, &listen.path, listen.v4);

@@ -1,6 +1,8 @@
 //! Section `gateway_portal`.
 
-use super::Check;
+use ipnet::Ipv4Net;
+
+use super::{Check, POOLS};
 use crate::model::{CrossWorldMode, InternetMode, PeerMode};
 
 pub(super) fn check(check: &mut Check) {
@@ -29,10 +31,14 @@ fn real_internet(check: &mut Check) {
         "the mirror of",
         entries.map(|(index, mirror)| (format!("{mirrors}[{index}].real_hostname"), &mirror.real_hostname)),
     );
+    let is_known = check.knows_networks() && check.knows(POOLS);
+    // Pools do not overlap (another check says so), hence only the last one that begins before an address can hold it.
+    let mut pools: Vec<Ipv4Net> = spec.domain_registry.address_space.iter().map(|pool| pool.cidr.trunc()).collect();
+    pools.sort_unstable();
     for (index, mirror) in internet.service_mirrors.iter().enumerate() {
         let address = mirror.in_world_service;
-        let in_pool = spec.domain_registry.address_space.iter().any(|pool| pool.cidr.contains(&address));
-        let is_known = check.trusts("substrate.networks") && check.trusts("domain_registry.address_space");
+        let before = pools.partition_point(|pool| pool.network() <= address);
+        let in_pool = before.checked_sub(1).is_some_and(|last| pools[last].contains(&address));
         if spec.network_of(address).is_none() && !in_pool && is_known {
             let message = format!("{address} lies in no network and no address pool of the world");
             check.error(&format!("{mirrors}[{index}].in_world_service"), message, None);

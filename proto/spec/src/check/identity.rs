@@ -21,7 +21,7 @@ pub(super) fn check(check: &mut Check) {
             .unique("the user", users.map(|(index, user)| (format!("{path}.users[{index}].username"), &user.username)));
     }
     let realm = spec.identity_inworld.realm_name.as_str();
-    if orgs.contains(realm) && check.trusts(ORGS) {
+    if orgs.contains(realm) && check.knows(ORGS) {
         let message = format!("the realm `{realm}` is also the realm of the organisation of that name");
         check.error("identity_inworld.realm_name", message, None);
     }

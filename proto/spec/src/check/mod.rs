@@ -23,7 +23,7 @@ use crate::{
     diagnostic::Severity,
     finding::Finding,
     model::Spec,
-    structure::nearest,
+    structure::{UNKNOWN, nearest},
     tree::{Node, locate},
 };
 
@@ -32,9 +32,12 @@ const COLLECTED: usize = 512;
 
 /// Checks a spec that passed the structural walk. `refused` are the paths whose values are not the user's.
 pub(crate) fn check(spec: &Spec, root: &Rc<Node>, refused: &[String]) -> Vec<Finding> {
-    let refused = refused.iter().map(String::as_str).collect();
-    let mut check = Check { spec, root, refused, findings: Vec::new() };
-    networks::check(&mut check);
+    let refused: BTreeSet<&str> = refused.iter().map(String::as_str).collect();
+    let incomplete = LISTS.iter().filter(|list| list.is_incomplete(&refused)).map(|list| list.path).collect();
+    let mut check = Check { spec, root, refused, incomplete, findings: Vec::new() };
+    if !networks::check(&mut check) {
+        return check.findings;
+    }
     addresses::check(&mut check);
     registries::check(&mut check);
     identity::check(&mut check);
@@ -50,6 +53,7 @@ struct Check<'a> {
     spec: &'a Spec,
     root: &'a Rc<Node>,
     refused: BTreeSet<&'a str>,
+    incomplete: HashSet<&'static str>,
     findings: Vec<Finding>,
 }
 
@@ -63,6 +67,18 @@ impl<'a> Check<'a> {
         };
         let is_refused = self.refused.contains(path) || self.refused.contains("");
         !is_refused && !path.match_indices(['.', '[']).any(is_above) && !is_below('.') && !is_below('[')
+    }
+
+    /// True when every name that the list at this path declares is known.
+    fn knows(&self, list: &str) -> bool {
+        debug_assert!(LISTS.iter().any(|known| known.path == list), "{list} is not in LISTS");
+        !self.incomplete.contains(list)
+    }
+
+    /// True when every network's subnet is known.
+    fn knows_networks(&self) -> bool {
+        let mut names = self.spec.substrate.networks.keys();
+        self.knows(NETWORKS) && names.all(|name| self.trusts(&format!("{NETWORKS}.{name}.subnet")))
     }
 
     /// True when the path is written in a source; false when its value is a default.
@@ -106,7 +122,7 @@ impl<'a> Check<'a> {
 
     /// Notes a reference to something that is not declared. `list` is the path where such things are declared.
     fn refers(&mut self, path: &str, value: &str, noun: &str, list: &str, declared: &HashSet<&str>) {
-        if declared.contains(value) || !self.trusts(list) {
+        if declared.contains(value) || !self.knows(list) {
             return;
         }
         // Sorted, so that of two equally near names the same is told every time; a long list holds no near name to tell.
@@ -128,21 +144,69 @@ impl<'a> Check<'a> {
     }
 }
 
-/// The path of the organisations.
+const NETWORKS: &str = "substrate.networks";
 const ORGS: &str = "world_registry.organizations";
+const TLDS: &str = "dns.tlds";
+const POOLS: &str = "domain_registry.address_space";
+const DOMAINS: &str = "domain_registry.initial_domains";
+const PROFILES: &str = "ands.profiles";
+const INSTANCES: &str = "ands.instances";
+const CATALOG: &str = "org_apps.catalog";
 
-/// Pairs of ranges that overlap: of each overlapping range, the one it collides with. Ranges are inclusive; networks
-/// either nest or are apart, so one sweep over the sorted ranges finds every range that collides with a wider or equal one.
+/// A list or map that declares what others refer to.
+struct Declares {
+    path: &'static str,
+    /// The keys of an entry that a reference depends on.
+    keys: &'static [&'static str],
+}
+
+const LISTS: &[Declares] = &[
+    Declares { path: NETWORKS, keys: &[] },
+    Declares { path: ORGS, keys: &["name"] },
+    Declares { path: TLDS, keys: &["name"] },
+    Declares { path: POOLS, keys: &["cidr", "label", "allocated_to"] },
+    Declares { path: DOMAINS, keys: &["domain", "org"] },
+    Declares { path: PROFILES, keys: &[] },
+    Declares { path: INSTANCES, keys: &["org"] },
+    Declares { path: CATALOG, keys: &["name"] },
+];
+
+impl Declares {
+    /// True when the user declared something here that is not known.
+    fn is_incomplete(&self, refused: &BTreeSet<&str>) -> bool {
+        let is_above = |at: usize| refused.contains(&self.path[..at]);
+        if refused.contains("")
+            || refused.contains(self.path)
+            || self.path.match_indices('.').any(|(at, _)| is_above(at))
+        {
+            return true;
+        }
+        let below = |path: &str| {
+            let rest = path.strip_prefix(self.path)?;
+            let (entry, key) = rest.split_once(']').map_or((rest, ""), |(_, key)| ("", key));
+            Some(entry == format!(".{UNKNOWN}") || (rest.starts_with('[') && self.depends_on(key)))
+        };
+        refused.iter().any(|path| below(path) == Some(true))
+    }
+
+    fn depends_on(&self, key: &str) -> bool {
+        key.is_empty() || key.strip_prefix('.').is_some_and(|key| self.keys.contains(&key))
+    }
+}
+
+/// Pairs of ranges that overlap: each range with the narrowest one around it, as (later, earlier) in the order given.
+/// Ranges are inclusive and those of networks, which either nest or are apart; so one sweep with a stack finds them.
 fn overlaps(ranges: &[(u128, u128)]) -> Vec<(usize, usize)> {
     let mut order: Vec<usize> = (0..ranges.len()).collect();
     order.sort_by_key(|&index| (ranges[index].0, u128::MAX - ranges[index].1, index));
     let mut found = Vec::new();
-    let mut cover: Option<usize> = None;
+    let mut around: Vec<usize> = Vec::new();
     for index in order {
-        match cover {
-            Some(wide) if ranges[index].0 <= ranges[wide].1 => found.push((index.max(wide), index.min(wide))),
-            _ => cover = Some(index),
+        while around.pop_if(|outer| ranges[*outer].1 < ranges[index].0).is_some() {}
+        if let Some(&outer) = around.last() {
+            found.push((index.max(outer), index.min(outer)));
         }
+        around.push(index);
     }
     found
 }

@@ -5,33 +5,35 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net};
 use netengine_proto::{limits, net::IfAddr};
 
-use super::{Check, overlaps};
+use super::{Check, NETWORKS, overlaps};
 
 /// Networks of one world: the forward policy holds a pair for every direction between them.
-const NETWORKS: usize = 64;
+const MOST: usize = 64;
 /// The longest prefix of a network: a router, and a few hosts.
 const LONGEST: u8 = 29;
 
-pub(super) fn check(check: &mut Check) {
+/// False when there are so many networks that nothing else is checked.
+pub(super) fn check(check: &mut Check) -> bool {
     let networks = &check.spec.substrate.networks;
-    if networks.len() > NETWORKS {
-        let message = format!("a world has at most {NETWORKS} networks, not {}", networks.len());
-        return check.error("substrate.networks", message, None);
+    if networks.len() > MOST {
+        let message = format!("a world has at most {MOST} networks, not {}", networks.len());
+        check.error(NETWORKS, message, None);
+        return false;
     }
     for name in ["platform", "core"] {
-        if !networks.keys().any(|known| known.as_str() == name) {
+        if !networks.keys().any(|known| known.as_str() == name) && check.knows(NETWORKS) {
             let help = Some(format!("add `{name}: {{subnet: ...}}`"));
-            check.error("substrate.networks", format!("the network `{name}` must exist"), help);
+            check.error(NETWORKS, format!("the network `{name}` must exist"), help);
         }
     }
     let hosts: usize = networks.values().map(|network| usize::from(network.vantage_hosts)).sum();
     // The router and the services have a namespace each.
     if hosts + 2 > limits::NODES_PER_WORLD {
         let most = limits::NODES_PER_WORLD - 2;
-        check.error("substrate.networks", format!("a world has at most {most} vantage hosts, not {hosts}"), None);
+        check.error(NETWORKS, format!("a world has at most {most} vantage hosts, not {hosts}"), None);
     }
     for view in check.spec.networks() {
-        let path = format!("substrate.networks.{}", view.name);
+        let path = format!("{NETWORKS}.{}", view.name);
         let subnet_path = format!("{path}.subnet");
         if view.subnet.prefix_len() > LONGEST {
             let message = format!("{} is too small; a network has a prefix of /8 to /{LONGEST}", view.subnet);
@@ -55,6 +57,7 @@ pub(super) fn check(check: &mut Check) {
     }
     capacity(check);
     apart(check);
+    true
 }
 
 /// The router's address must be a host address of its network.
@@ -94,6 +97,9 @@ fn fit_for_hosts(net: Ipv4Net) -> Result<(), String> {
 fn capacity(check: &mut Check) {
     let listening = check.spec.listen_addresses();
     for view in check.spec.networks() {
+        if !check.trusts(&format!("{NETWORKS}.{}", view.name)) {
+            continue;
+        }
         let services = listening.iter().filter(|listen| listen.network.as_ref() == Some(&view.name)).count();
         let wanted = 1 + services + usize::from(view.vantage_hosts);
         let room = (1usize << (32 - view.subnet.prefix_len().min(32))).saturating_sub(2);
@@ -102,7 +108,7 @@ fn capacity(check: &mut Check) {
                 "{} has room for {room} hosts; the router, {services} services and {} vantage hosts need {wanted}",
                 view.subnet, view.vantage_hosts
             );
-            check.error(&format!("substrate.networks.{}.subnet", view.name), message, None);
+            check.error(&format!("{NETWORKS}.{}.subnet", view.name), message, None);
         }
     }
 }
@@ -112,8 +118,8 @@ fn apart(check: &mut Check) {
     let mut v4: Vec<(String, IpNet)> = Vec::new();
     let mut v6: Vec<(String, IpNet)> = Vec::new();
     for (name, network) in &check.spec.substrate.networks {
-        v4.push((format!("substrate.networks.{name}.subnet"), network.subnet.into()));
-        v6.extend(network.subnet6.map(|net| (format!("substrate.networks.{name}.subnet6"), net.into())));
+        v4.push((format!("{NETWORKS}.{name}.subnet"), network.subnet.into()));
+        v6.extend(network.subnet6.map(|net| (format!("{NETWORKS}.{name}.subnet6"), net.into())));
     }
     for (index, pool) in check.spec.domain_registry.address_space.iter().enumerate() {
         let path = format!("domain_registry.address_space[{index}].cidr");

@@ -2,39 +2,39 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Check, ORGS};
-use crate::model::{AppScope, Capability, Deployment, Lifecycle, OrgApps, Organization, Spec};
+use super::{CATALOG, Check, DOMAINS, INSTANCES, ORGS, registries::by_name};
+use crate::model::{AppScope, Capability, Lifecycle, OrgApps};
 
 pub(super) fn check(check: &mut Check) {
     let spec = check.spec;
     let catalog = &spec.org_apps.catalog;
     check.unique(
         "the application",
-        catalog.iter().enumerate().map(|(index, app)| (format!("org_apps.catalog[{index}].name"), &app.name)),
+        catalog.iter().enumerate().map(|(index, app)| (format!("{CATALOG}[{index}].name"), &app.name)),
     );
     let built_in = OrgApps::BUILT_IN.into_iter().map(|(name, _)| name);
     let apps: HashSet<&str> = catalog.iter().map(|app| app.name.as_str()).chain(built_in).collect();
     let scopes: HashMap<&str, AppScope> = catalog.iter().map(|app| (app.name.as_str(), app.scope)).collect();
     let orgs = check.org_names();
-    let by_name: HashMap<&str, &Organization> =
-        spec.world_registry.organizations.iter().map(|org| (org.name.as_str(), org)).collect();
+    let owners = by_name(check);
     let with_and: HashSet<&str> = spec.ands.instances.iter().map(|and| and.org.as_str()).collect();
     for (index, deployment) in spec.org_apps.deployments.iter().enumerate() {
         let path = format!("org_apps.deployments[{index}]");
         check.refers(&format!("{path}.org"), deployment.org.as_str(), "organisation", ORGS, &orgs);
-        check.refers(&format!("{path}.app"), deployment.app.as_str(), "application", "org_apps.catalog", &apps);
+        check.refers(&format!("{path}.app"), deployment.app.as_str(), "application", CATALOG, &apps);
         if let Some(scope) = scopes.get(deployment.app.as_str()) {
             in_scope(check, &path, *scope);
         }
-        if let Some(org) = by_name.get(deployment.org.as_str()).filter(|_| check.trusts(ORGS)) {
-            if !org.capabilities.contains(&Capability::HostServices) {
+        if let Some((at, org)) = owners.get(deployment.org.as_str()) {
+            let is_known = check.trusts(&format!("{ORGS}[{at}]"));
+            if is_known && !org.capabilities.contains(&Capability::HostServices) {
                 let message = format!("the organisation `{}` may not deploy applications", org.name);
                 let help = Some("give it the capability `host_services`".to_owned());
                 check.error(&format!("{path}.org"), message, help);
             }
-            if !with_and.contains(org.name.as_str()) && check.trusts("ands.instances") {
+            if !with_and.contains(org.name.as_str()) && check.knows(INSTANCES) {
                 let message = format!("the organisation `{}` has no AND to deploy on", org.name);
-                check.error(&format!("{path}.org"), message, Some("add one to `ands.instances`".to_owned()));
+                check.error(&format!("{path}.org"), message, Some(format!("add one to `{INSTANCES}`")));
             }
         }
     }
@@ -56,17 +56,21 @@ fn in_scope(check: &mut Check, path: &str, scope: AppScope) {
 
 /// Each deployment has a domain of its organisation, and an address of its own.
 fn addresses(check: &mut Check) {
-    const DOMAINS: &str = "domain_registry.initial_domains";
     let spec = check.spec;
-    if !check.trusts(DOMAINS) {
+    if !check.knows(DOMAINS) {
         return;
     }
     let holders: HashMap<&str, &str> =
         spec.domain_registry.initial_domains.iter().map(|entry| (entry.domain.as_str(), entry.org.as_str())).collect();
+    let mut first: HashMap<&str, &str> = HashMap::new();
+    for entry in &spec.domain_registry.initial_domains {
+        first.entry(entry.org.as_str()).or_insert(entry.domain.as_str());
+    }
     let mut urls = Vec::new();
     for (index, deployment) in spec.org_apps.deployments.iter().enumerate() {
         let path = format!("org_apps.deployments[{index}]");
-        let Some(domain) = domain_of(spec, deployment) else {
+        let named = deployment.domain.as_ref().map(|domain| domain.as_str());
+        let Some(domain) = named.or_else(|| first.get(deployment.org.as_str()).copied()) else {
             let message = format!("the organisation `{}` has no domain", deployment.org);
             let help = Some(format!("name one in `domain`, or add one to `{DOMAINS}`"));
             check.error(&format!("{path}.org"), message, help);
@@ -87,13 +91,4 @@ fn addresses(check: &mut Check) {
         urls.push((format!("{path}.{key}"), format!("https://{name}.{domain}")));
     }
     check.unique("the address", urls.into_iter());
-}
-
-/// The domain that is named, or the organisation's first one.
-fn domain_of<'a>(spec: &'a Spec, deployment: &'a Deployment) -> Option<&'a str> {
-    let named = deployment.domain.as_ref().map(|domain| domain.as_str());
-    named.or_else(|| {
-        let mut domains = spec.domain_registry.initial_domains.iter();
-        domains.find(|entry| entry.org == deployment.org).map(|entry| entry.domain.as_str())
-    })
 }

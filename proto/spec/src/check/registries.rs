@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Check, ORGS};
-use crate::model::{AndProfile, Capability, DomainRegistry};
+use super::{Check, DOMAINS, ORGS, PROFILES, TLDS};
+use crate::model::{AndProfile, Capability, DomainRegistry, Organization};
 
 pub(super) fn check(check: &mut Check) {
     let spec = check.spec;
@@ -18,10 +18,10 @@ pub(super) fn check(check: &mut Check) {
     let profiles: HashSet<&str> = profile_names(check);
     for (index, org) in registry.organizations.iter().enumerate() {
         let path = format!("{ORGS}[{index}].and_profile");
-        check.refers(&path, org.and_profile.as_str(), "profile", "ands.profiles", &profiles);
+        check.refers(&path, org.and_profile.as_str(), "profile", PROFILES, &profiles);
     }
     let tlds = spec.dns.tlds.iter().enumerate();
-    check.unique("the top-level domain", tlds.map(|(index, tld)| (format!("dns.tlds[{index}].name"), &tld.name)));
+    check.unique("the top-level domain", tlds.map(|(index, tld)| (format!("{TLDS}[{index}].name"), &tld.name)));
     domains(check, &spec.domain_registry);
 }
 
@@ -30,6 +30,13 @@ pub(super) fn profile_names<'a>(check: &Check<'a>) -> HashSet<&'a str> {
     let spec: &'a crate::Spec = check.spec;
     let declared = spec.ands.profiles.keys().map(|name| name.as_str());
     declared.chain(AndProfile::BUILT_IN).collect()
+}
+
+/// The organisations by name, each with its index.
+pub(super) fn by_name<'a>(check: &Check<'a>) -> HashMap<&'a str, (usize, &'a Organization)> {
+    let spec: &'a crate::Spec = check.spec;
+    let orgs = spec.world_registry.organizations.iter().enumerate();
+    orgs.map(|(index, org)| (org.name.as_str(), (index, org))).collect()
 }
 
 fn domains(check: &mut Check, registry: &DomainRegistry) {
@@ -43,27 +50,23 @@ fn domains(check: &mut Check, registry: &DomainRegistry) {
     );
     for (index, delegation) in registry.tld_delegations.iter().enumerate() {
         let path = format!("domain_registry.tld_delegations[{index}]");
-        check.refers(&format!("{path}.tld"), delegation.tld.as_str(), "top-level domain", "dns.tlds", &tlds);
+        check.refers(&format!("{path}.tld"), delegation.tld.as_str(), "top-level domain", TLDS, &tlds);
         let governor = delegation.governed_by.as_str();
         let is_platform = matches!(governor, "platform" | "registry" | "registrar" | "domain_registry");
-        if !is_platform && !orgs.contains(governor) && check.trusts(ORGS) {
+        if !is_platform && !orgs.contains(governor) && check.knows(ORGS) {
             let message = format!("`{governor}` is neither an organisation nor `platform`");
             check.warn(&format!("{path}.governed_by"), message, None);
         }
     }
     let initial = registry.initial_domains.iter().enumerate();
-    check.unique(
-        "the domain",
-        initial.map(|(index, entry)| (format!("domain_registry.initial_domains[{index}].domain"), &entry.domain)),
-    );
-    let capabilities: HashMap<&str, &[Capability]> =
-        spec.world_registry.organizations.iter().map(|org| (org.name.as_str(), org.capabilities.as_slice())).collect();
+    check.unique("the domain", initial.map(|(index, entry)| (format!("{DOMAINS}[{index}].domain"), &entry.domain)));
+    let holders: HashMap<&str, (usize, &Organization)> = by_name(check);
     for (index, entry) in registry.initial_domains.iter().enumerate() {
-        let path = format!("domain_registry.initial_domains[{index}]");
+        let path = format!("{DOMAINS}[{index}]");
         let name = entry.domain.as_str();
         match name.rsplit_once('.') {
             Some((_, tld)) => {
-                check.refers(&format!("{path}.domain"), tld, "top-level domain", "dns.tlds", &tlds);
+                check.refers(&format!("{path}.domain"), tld, "top-level domain", TLDS, &tlds);
             }
             None => {
                 let message = format!("`{name}` has no top-level domain");
@@ -71,11 +74,11 @@ fn domains(check: &mut Check, registry: &DomainRegistry) {
             }
         }
         check.refers(&format!("{path}.org"), entry.org.as_str(), "organisation", ORGS, &orgs);
-        let lacks_right = capabilities
-            .get(entry.org.as_str())
-            .is_some_and(|capabilities| !capabilities.contains(&Capability::RegisterDomains));
-        if lacks_right && check.trusts(ORGS) {
-            let message = format!("the organisation `{}` holds a domain but may not register any", entry.org);
+        let holder = holders.get(entry.org.as_str());
+        if let Some((at, org)) = holder.filter(|(_, org)| !org.capabilities.contains(&Capability::RegisterDomains))
+            && check.trusts(&format!("{ORGS}[{at}]"))
+        {
+            let message = format!("the organisation `{}` holds a domain but may not register any", org.name);
             let help = Some("give it the capability `register_domains`, or leave it at this domain".to_owned());
             check.warn(&format!("{path}.org"), message, help);
         }

@@ -1,6 +1,6 @@
 //! Section `domain_registry`.
 
-use std::net::Ipv4Addr;
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use ipnet::Ipv4Net;
 use netengine_proto::names::OrgName;
@@ -74,13 +74,18 @@ pub struct AddressPool {
 }
 
 impl AddressPool {
+    /// The names of profiles whose ANDs take their networks from the pool, by its label and by whom it is allocated to.
+    /// Not every name need be a profile's.
+    pub fn profiles(&self) -> BTreeSet<&str> {
+        let (label, owner) = (self.label.as_ref().map(Text::as_str), self.allocated_to.as_ref().map(Text::as_str));
+        let stems =
+            [label.and_then(|text| text.strip_suffix("-pool")), owner.and_then(|text| text.strip_suffix("-ands"))];
+        [label, owner].into_iter().chain(stems).flatten().collect()
+    }
+
     /// True when ANDs of this profile take their networks from the pool.
     pub fn serves(&self, profile: &str) -> bool {
-        let matches = |text: &Option<Text>, suffix: &str| {
-            let text = text.as_ref().map_or("", Text::as_str);
-            text == profile || text.strip_suffix(suffix) == Some(profile)
-        };
-        matches(&self.label, "-pool") || matches(&self.allocated_to, "-ands")
+        self.profiles().contains(profile)
     }
 }
 
