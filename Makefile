@@ -1,0 +1,52 @@
+# `make demo` and `make test` are the two to know; README.md tells the rest.
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+.PHONY: help deps build dev-up dev-down demo lint test bench clean
+
+CARGO ?= cargo
+CARGO_TARGET_DIR ?= $(CURDIR)/target
+export CARGO_TARGET_DIR
+BIN := $(CARGO_TARGET_DIR)/release
+
+help:
+	@echo 'make demo      build, start the daemons, bring examples/minimal.yaml up as an unprivileged user'
+	@echo 'make test      lint and every test, those of root in throw-away namespaces'
+	@echo 'make build     release binaries in $(BIN)'
+	@echo 'make dev-up    start the daemons; make dev-down stops them'
+	@echo 'make deps      Debian packages, users and groups, those that are missing'
+	@echo 'make bench     measure what PERFORMANCE.md promises'
+	@echo 'make clean     remove what the build made'
+
+deps:
+	packaging/deps
+
+build:
+	$(CARGO) build --release --workspace --locked
+
+# Daemons only, under their own users. Does nothing when they run: after a change, dev-down first. Running worlds are
+# adopted.
+dev-up: build
+	packaging/dev up $(BIN)
+
+dev-down:
+	packaging/dev down $(BIN)
+
+demo: deps
+	$(MAKE) dev-up
+	packaging/dev demo $(BIN)
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets --locked -- -D warnings
+	packaging/check-units
+	packaging/check-units-test
+
+# The same profile as `build`, so that everything is compiled once.
+test: deps build lint
+	packaging/test
+
+bench: deps build
+	$(CARGO) bench --workspace --locked
+
+clean:
+	$(CARGO) clean
