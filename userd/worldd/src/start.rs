@@ -100,11 +100,12 @@ async fn serve(arguments: Arguments, listener: std::os::unix::net::UnixListener)
     let (stop, mut stopped) = watch::channel(false);
     let (connections, counts) = Connections::new();
     let is_prober = matches!(arguments.role, Role::Prober(_));
-    let desk = Desk { role: arguments.role, services: jobs, stop, connections };
+    let desk = Desk { role: arguments.role, services: jobs, stop };
+    let converse = move |stream| control::converse(stream, desk.clone());
     let owner = tokio::task::spawn_local(services::own(queue));
 
     let ended: io::Result<&str> = tokio::select! {
-        failed = control::accept_all(listener, arguments.peer, desk) => failed.map(|()| "the control socket was closed"),
+        failed = control::accept_all(listener, arguments.peer, connections, converse) => failed.map(|()| "the control socket was closed"),
         _ = stopped.wait_for(|stop| *stop) => Ok("stopped by userd"),
         _ = terminate.recv() => Ok("stopped by SIGTERM"),
         _ = interrupt.recv() => Ok("stopped by SIGINT"),

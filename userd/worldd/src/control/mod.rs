@@ -34,12 +34,10 @@ pub struct Desk {
     pub services: mpsc::Sender<services::Job>,
     /// Set to true to end the process.
     pub stop: watch::Sender<bool>,
-    /// Connections open now, and whether there ever was one.
-    pub connections: Connections,
 }
 
 /// Counts connections, for the bound and for the prober's life.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Connections(Rc<Cell<usize>>, watch::Sender<usize>);
 
 impl Connections {
@@ -71,21 +69,28 @@ impl Drop for Present {
     }
 }
 
-/// Accepts until the listener fails for good.
+/// Accepts until the listener fails for good; each connection of `peer` within the bound becomes a task of `converse`.
+///
+/// Dropping the future ends all of them.
 ///
 /// # Errors
 /// An error of accept(2) that is neither the client's fault nor a lack of descriptors or memory.
-pub async fn accept_all(listener: UnixListener, peer: Uid, desk: Desk) -> io::Result<()> {
+pub async fn accept_all<Conversation: Future<Output = ()> + 'static>(
+    listener: UnixListener,
+    peer: Uid,
+    connections: Connections,
+    converse: impl Fn(UnixStream) -> Conversation,
+) -> io::Result<()> {
     let mut tasks = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    if let Some(present) = admit(&stream, peer, &desk.connections) {
-                        let desk = desk.clone();
+                    if let Some(present) = admit(&stream, peer, &connections) {
+                        let conversation = converse(stream);
                         tasks.spawn_local(async move {
                             let _present = present;
-                            converse(stream, &desk).await;
+                            conversation.await;
                         });
                     }
                 }
@@ -128,7 +133,7 @@ fn admit(stream: &UnixStream, peer: Uid, connections: &Connections) -> Option<Pr
 }
 
 /// One connection from its first byte to its last.
-async fn converse(mut stream: UnixStream, desk: &Desk) {
+pub async fn converse(mut stream: UnixStream, desk: Desk) {
     let mut stop = desk.stop.subscribe();
     loop {
         let request = tokio::select! {
@@ -145,7 +150,7 @@ async fn converse(mut stream: UnixStream, desk: &Desk) {
             }
         };
         let stopping = matches!(request, ControlRequest::Stop);
-        let reply = reply(request, desk).await;
+        let reply = reply(request, &desk).await;
         if let Err(error) = frame::write(&mut stream, &reply).await {
             warn!("closed a control connection: {error}");
         } else if !stopping {
@@ -176,5 +181,61 @@ async fn reply(request: ControlRequest, desk: &Desk) -> ControlReply {
         (ControlRequest::Probe(_), Role::Worldd) => {
             ControlReply::Refused("live checks run in a prober, not in worldd".to_owned())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        task::LocalSet,
+    };
+
+    use super::*;
+
+    /// Accepts for `peer`; each conversation panics on the byte `!` and echoes any other.
+    async fn with_listener<T>(peer: Uid, client: impl AsyncFnOnce(&std::path::Path) -> T) -> T {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("socket");
+        let listener = UnixListener::bind(&path).expect("binds");
+        let (connections, _counts) = Connections::new();
+        let echo = |mut stream: UnixStream| async move {
+            let byte = stream.read_u8().await.expect("a byte");
+            assert!(byte != b'!', "as asked");
+            stream.write_u8(byte).await.expect("writes");
+        };
+        let work = async {
+            tokio::select! {
+                failed = accept_all(listener, peer, connections, echo) => panic!("{failed:?}"),
+                result = client(&path) => result,
+            }
+        };
+        LocalSet::new().run_until(work).await
+    }
+
+    async fn echoed(path: &std::path::Path, byte: u8) -> Option<u8> {
+        let mut stream = UnixStream::connect(path).await.expect("connects");
+        // A connection that is closed unread may refuse the write already.
+        let _ = stream.write_u8(byte).await;
+        stream.read_u8().await.ok()
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_only_its_own_connection() {
+        let me = Uid(nix::unistd::geteuid().as_raw());
+        with_listener(me, async |path| {
+            // More faults than connections are allowed: each gives its place back.
+            for _ in 0..3 * limits::CONTROL_CONNECTIONS {
+                assert_eq!(echoed(path, b'!').await, None);
+            }
+            assert_eq!(echoed(path, b'x').await, Some(b'x'));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn only_the_peers_uid_is_read() {
+        let other = Uid(nix::unistd::geteuid().as_raw() + 1);
+        with_listener(other, async |path| assert_eq!(echoed(path, b'x').await, None)).await;
     }
 }

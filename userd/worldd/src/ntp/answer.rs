@@ -93,7 +93,7 @@ impl Query {
 /// Dispersion of a clock that was right `age` (2^-32 s) ago, in 2^-16 s: the age times PHI, and at least one unit.
 fn dispersion(age: i64) -> u32 {
     let seconds = u64::try_from(age >> 32).unwrap_or(0);
-    u32::try_from((seconds * PHI_PER_2_20_S >> 20) + 1).unwrap_or(u32::MAX)
+    u32::try_from(((seconds * PHI_PER_2_20_S) >> 20) + 1).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

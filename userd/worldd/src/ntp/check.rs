@@ -69,7 +69,7 @@ pub fn judge(datagram: &[u8], nonce: u64, left: Timestamp, arrived: Timestamp) -
 
 /// Units of 2^-32 s to microseconds.
 fn micros(units: i128) -> i64 {
-    i64::try_from(units * 1_000_000 >> 32).unwrap_or(i64::MAX)
+    i64::try_from((units * 1_000_000) >> 32).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
