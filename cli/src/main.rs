@@ -1,2 +1,5 @@
-//! To be filled.
-fn main() {}
+//! The `netengine` command.
+
+fn main() -> std::process::ExitCode {
+    netengine_cli::main()
+}

@@ -1,0 +1,231 @@
+//! The command line: what clap parses, and what help, man pages and completions show.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Exit codes, shown below the help of the whole program.
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 bad usage or spec; 3 refused (permission, quota, \
+confirmation); 4 daemon unreachable or engine fault; `plan`: 5 there are changes; `exec`: the command's own status, \
+126 cannot be executed, 127 not found, 128+N ended by signal N.";
+
+/// Worlds: self-contained internets on one host, declared in one YAML file.
+#[derive(Debug, Parser)]
+#[command(name = "netengine", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Print one JSON document on standard output (JSON lines with --follow); errors as JSON on standard error.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The daemon's socket [default: $NETENGINE_SOCKET or /run/netengine/user.sock].
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Act as an administrator: use $NETENGINE_ADMIN_SOCKET or /run/netengine/admin.sock.
+    #[arg(long, global = true)]
+    pub admin: bool,
+    /// Act on the worlds of this user (needs --admin).
+    #[arg(long, global = true, value_name = "USER|UID")]
+    pub owner: Option<String>,
+    /// When to use colour.
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub color: Color,
+    /// No progress and no remarks, only results and errors.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// A spec and what lies over it.
+#[derive(Debug, Clone, Args)]
+pub struct SpecArgs {
+    /// The spec file, netengine.spec.v1.
+    pub spec: PathBuf,
+    /// Lay the file SPEC.NAME.yaml beside it over the spec.
+    #[arg(long, value_name = "NAME")]
+    pub env: Option<String>,
+    /// Set one value, for example `dns.tlds.0.name=x`; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Bring a world up, or make a running one equal to its spec.
+    Up {
+        /// The spec.
+        #[command(flatten)]
+        spec: SpecArgs,
+        /// Stop after this phase, 0 to 9.
+        #[arg(long, value_name = "PHASE", value_parser = clap::value_parser!(u8).range(0..=9))]
+        up_to: Option<u8>,
+        /// Only show what would change (like plan, but exits 0).
+        #[arg(long)]
+        dry_run: bool,
+        /// Give up and undo after this many seconds.
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+        timeout: Option<u32>,
+    },
+    /// Show what up would change: exits 0 for nothing, 5 for changes.
+    Plan {
+        /// The spec.
+        #[command(flatten)]
+        spec: SpecArgs,
+    },
+    /// Remove a world and all that belongs to it.
+    Down {
+        /// The world; may be omitted when you have exactly one.
+        world: Option<String>,
+        /// Only list exactly what would be removed.
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask.
+        #[arg(long, short)]
+        yes: bool,
+        /// The world's name once more; a persistent world needs it.
+        #[arg(long, value_name = "NAME")]
+        confirm: Option<String>,
+    },
+    /// Show the state of a world: phases, services, networks.
+    Status {
+        /// The world; may be omitted when you have exactly one.
+        world: Option<String>,
+    },
+    /// List your worlds.
+    List,
+    /// Check a spec without the daemon.
+    Validate {
+        /// The spec.
+        #[command(flatten)]
+        spec: SpecArgs,
+        /// List the active fields that are not stable, with state, reason, current and default value.
+        #[arg(long)]
+        explain: bool,
+        /// How to print; json is the same as --json.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Check this host: daemons, kernel, permissions.
+    Doctor,
+    /// Run a command in a vantage host of a world, as yourself.
+    Exec {
+        /// The world, or WORLD/HOST [default host: core]; may be omitted when you have exactly one world.
+        #[arg(value_name = "WORLD[/HOST]")]
+        target: Option<String>,
+        /// Give the command a terminal even when this one's input or output is not one.
+        #[arg(long, overrides_with = "no_tty")]
+        tty: bool,
+        /// Give the command pipes even on a terminal.
+        #[arg(long)]
+        no_tty: bool,
+        /// The exec socket [default: $NETENGINE_EXEC_SOCKET or /run/netengine/exec.sock].
+        #[arg(long, value_name = "PATH")]
+        exec_socket: Option<PathBuf>,
+        /// The command and its arguments.
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
+    },
+    /// Show what happened to a world.
+    Events {
+        /// The world; may be omitted when you have exactly one.
+        world: Option<String>,
+        /// Go on showing events as they come.
+        #[arg(long, short)]
+        follow: bool,
+        /// Only events after this place in the stream.
+        #[arg(long, value_name = "SEQ", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
+        after: i64,
+    },
+    /// Show the end of the log of a world's services.
+    Logs {
+        /// The world; may be omitted when you have exactly one.
+        world: Option<String>,
+        /// The service; its world's first one when omitted.
+        service: Option<String>,
+        /// How many lines.
+        #[arg(long, short = 'n', value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        lines: u32,
+        /// Go on showing lines as they come.
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Write a commented spec to start from; never overwrites.
+    Init {
+        /// The file.
+        #[arg(default_value = "world.yaml")]
+        file: PathBuf,
+    },
+    /// Print the JSON Schema of the spec, for editors.
+    Schema,
+    /// Print the completions of a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the man page, or write one page per command into a directory.
+    Man {
+        /// The directory; must exist.
+        dir: Option<PathBuf>,
+    },
+}
+
+/// How `validate` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn exec_keeps_the_command_verbatim() {
+        let cli = Cli::try_parse_from(["netengine", "exec", "blue/core", "--", "sh", "-c", "--json"]).expect("parses");
+        let Command::Exec { target, command, .. } = cli.command else { panic!("not exec") };
+        assert_eq!((target.as_deref(), command.len()), (Some("blue/core"), 3));
+        assert!(!cli.global.json, "an option after -- belongs to the command");
+        let cli = Cli::try_parse_from(["netengine", "exec", "--", "true"]).expect("parses");
+        assert!(matches!(cli.command, Command::Exec { target: None, .. }));
+    }
+
+    #[test]
+    fn bad_bounds_are_usage_errors() {
+        for bad in
+            [&["up", "x", "--up-to", "10"][..], &["up", "x", "--timeout", "0"], &["logs", "-n", "0"], &["nonsense"]]
+        {
+            assert!(Cli::try_parse_from(std::iter::once(&"netengine").chain(bad)).is_err(), "{bad:?}");
+        }
+    }
+}
