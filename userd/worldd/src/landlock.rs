@@ -34,15 +34,16 @@ pub enum LandlockError {
 pub fn restrict_to_current_dir() -> Result<String, LandlockError> {
     let directory = PathFd::new(".").map_err(LandlockError::Directory)?;
     let status = restrict(directory).map_err(LandlockError::Rules)?;
-    let level = match status.ruleset {
-        RulesetStatus::FullyEnforced => "fully enforced",
-        RulesetStatus::PartiallyEnforced => "partly enforced",
-        RulesetStatus::NotEnforced => "not enforced",
-    };
-    Ok(match status.landlock {
-        LandlockStatus::Available { effective_abi, .. } => format!("landlock {level}, ABI {}", effective_abi as i32),
-        LandlockStatus::NotEnabled => format!("landlock {level}: not enabled in this kernel"),
-        LandlockStatus::NotImplemented => format!("landlock {level}: not built into this kernel"),
+    Ok(match (status.ruleset, status.landlock) {
+        (
+            RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced,
+            LandlockStatus::Available { effective_abi, .. },
+        ) => {
+            format!("landlock enforced with every right of ABI {}", effective_abi as i32)
+        }
+        (_, LandlockStatus::NotEnabled) => "landlock not enforced: not enabled in this kernel".to_owned(),
+        (_, LandlockStatus::NotImplemented) => "landlock not enforced: not built into this kernel".to_owned(),
+        (RulesetStatus::NotEnforced, _) => "landlock not enforced".to_owned(),
     })
 }
 

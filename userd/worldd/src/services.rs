@@ -3,7 +3,11 @@
 //! One task owns them and takes requests from a queue, so two `Apply` at the same time are two in a row, and a socket
 //! that must go is closed before its successor is bound.
 
-use std::{collections::BTreeMap, net::IpAddr, rc::Rc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    rc::Rc,
+};
 
 use futures::FutureExt;
 use netengine_proto::{
@@ -107,12 +111,9 @@ impl Ntp {
         self.failed.clear();
         let Some(desired) = desired else { return self.close(|_, _| false).await };
         let shared = self.share(desired);
-        self.close(|(address, port), listener| {
-            *port == desired.port && desired.addresses.contains(address) && !listener.task.is_finished()
-        })
-        .await;
-        for &address in &desired.addresses {
-            let key = (address, desired.port);
+        let wanted: BTreeSet<_> = desired.addresses.iter().map(|&address| (address, desired.port)).collect();
+        self.close(|key, listener| wanted.contains(key) && !listener.task.is_finished()).await;
+        for key @ (address, _) in wanted {
             if self.listeners.contains_key(&key) {
                 continue;
             }

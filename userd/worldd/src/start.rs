@@ -2,7 +2,8 @@
 //!
 //! 1. The environment is empty: with any variable set the program executes itself once more with none, so no library
 //!    is steered and `/proc/self/environ` shows nothing.
-//! 2. No core file and not dumpable: no other process of our uid can read our memory (prctl(2), PR_SET_DUMPABLE).
+//! 2. No core file and not dumpable: no other process of our uid can read our memory (prctl(2), PR_SET_DUMPABLE). And
+//!    as many descriptors as the hard limit allows: every address of a service is a socket.
 //! 3. Enter the world's directory; from here on every path is a plain name in it.
 //! 4. Bind the control socket. Connections wait in its queue until step 8.
 //! 5. Open the log. Failures so far go to standard error, later ones to the log.
@@ -16,7 +17,7 @@ use std::{ffi::OsString, io, os::unix::process::CommandExt, process::ExitCode};
 use anyhow::Context;
 use nix::sys::{
     prctl,
-    resource::{Resource, setrlimit},
+    resource::{Resource, getrlimit, setrlimit},
 };
 use tokio::{
     net::UnixListener,
@@ -70,6 +71,8 @@ fn without_environment() -> anyhow::Result<()> {
 fn run(arguments: Arguments) -> anyhow::Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0).context("cannot forbid core files")?;
     prctl::set_dumpable(false).context("cannot forbid dumps")?;
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("cannot read the descriptor limit")?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("cannot raise the descriptor limit")?;
 
     std::env::set_current_dir(&arguments.dir).with_context(|| format!("cannot enter {}", arguments.dir.display()))?;
     let listener = socket::create(&arguments.control)?;

@@ -76,6 +76,7 @@ pub async fn write(stream: &mut (impl AsyncWrite + Unpin), value: &impl Serializ
 #[cfg(test)]
 mod tests {
     use netengine_proto::control::ControlRequest;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -112,5 +113,25 @@ mod tests {
         let began = tokio::time::Instant::now();
         assert!(matches!(read::<ControlRequest>(&mut ours).await, Err(FrameError::TooSlow("read"))));
         assert_eq!(began.elapsed().as_secs(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reply_that_is_not_taken_is_given_up_in_time() {
+        let (mut ours, _theirs) = tokio::io::duplex(16);
+        let reply = "x".repeat(1000);
+        assert!(matches!(write(&mut ours, &reply).await, Err(FrameError::TooSlow("write"))));
+        let endless = "x".repeat(limits::CONTROL_BYTES);
+        assert!(matches!(write(&mut ours, &endless).await, Err(FrameError::ReplyTooLong(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_request_or_an_error(length in 0_u32..80, body in prop::collection::vec(any::<u8>(), 0..80)) {
+            let bytes = [&length.to_be_bytes()[..], &body].concat();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+            if let Ok(request) = runtime.block_on(read_bytes(&bytes)) {
+                prop_assert_eq!(serde_json::from_slice::<ControlRequest>(&body[..length as usize]).ok(), Some(request));
+            }
+        }
     }
 }

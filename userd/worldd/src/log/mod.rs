@@ -53,7 +53,11 @@ impl BoundedFile {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        std::fs::rename(FILE, OLD_FILE)?;
+        match std::fs::rename(FILE, OLD_FILE) {
+            // Renamed the last time, when no new file could be made; or deleted by an administrator.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         (self.file, self.written) = open().map_err(io::Error::other)?;
         Ok(())
     }

@@ -85,12 +85,12 @@ pub fn listen(address: IpAddr, port: u16) -> io::Result<UdpSocket> {
 /// The last of 64 failures in a row.
 pub async fn serve(socket: UdpSocket, shared: Rc<Shared>, counters: Rc<Counters>) -> io::Result<()> {
     let mut failures = 0;
-    loop {
+    'empty: loop {
         socket.readable().await?;
         for _ in 0..BATCH {
             match socket.try_io(Interest::READABLE, || one(&socket, &shared, &counters)) {
                 Ok(()) => failures = 0,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue 'empty,
                 Err(error) if failures >= FAILURES => return Err(error),
                 Err(_) => failures += 1,
             }

@@ -2,7 +2,7 @@
 
 use std::{
     io::ErrorKind,
-    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
 };
 
 use netengine_proto::control::NtpService;
@@ -179,4 +179,19 @@ fn more_sources_than_it_remembers_cost_no_more_memory() {
     });
     println!("{sources} sources: {} KiB resident", world.rss_kib());
     assert!(world.rss_kib() < 15 * 1024);
+}
+
+#[test]
+fn thousands_of_addresses_are_served_by_one_small_process() {
+    let mut world = World::start();
+    let addresses: Vec<IpAddr> = (0..3000).map(|n| Ipv4Addr::from_bits(0x7f20_0001 + n).into()).collect();
+    let desired = NtpService { addresses, ..ntp_on(123) };
+    let health = world.control().apply(Some(desired.clone()));
+    assert!(health.len() == 3000 && health.iter().all(|one| one.serving), "{:?}", health.last());
+    for address in desired.addresses.iter().step_by(599) {
+        assert_eq!(ask(&world.udp((*address, 123).into()), 5).stratum, 1);
+    }
+    println!("3000 addresses: {} KiB resident", world.rss_kib());
+    assert!(world.rss_kib() < 15 * 1024);
+    assert_eq!(world.control().apply(None), []);
 }
