@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// How many findings of one load are told; a hostile file could hold a hundred thousand.
-const TOLD: usize = 256;
+pub(crate) const TOLD: usize = 256;
 /// Longest source line that a diagnostic carries.
 const LINE_BYTES: usize = 4096;
 

@@ -189,7 +189,8 @@ impl Build {
                 ("cannot parse YAML: a tab is used for indentation".to_owned(), Some("indent with spaces"))
             }
             ErrorKind::UnknownAnchor => ("cannot parse YAML: the alias names no anchor above it".to_owned(), None),
-            _ if self.stack.len() >= SPEC_DEPTH => return self.too_deep(span),
+            // The scanner runs ahead of the events, so it may be the first to know.
+            ErrorKind::RecursionLimitExceeded => return self.too_deep(span),
             _ => (format!("cannot parse YAML: {}", error.info()), None),
         };
         Box::new(Finding { help: help.map(str::to_owned), path: self.path(), ..Finding::error_at(span, message) })

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use serde_json::{Map, Value};
 
 use crate::{
-    finding::{Finding, join, quoted},
+    finding::{Finding, TOLD, join, quoted},
     formats,
     text::is_deceptive,
     tree::{Data, Entry, Node, Plain, Span, Style, resolve_plain},
@@ -141,7 +141,9 @@ impl Walk {
 
     fn unknown_key(&mut self, at: &At, child: &At, key: &str, known: &Map<String, Value>) {
         let message = format!("unknown key {} in {}", quoted(key), at.name);
-        let near = nearest(key, known.keys().map(String::as_str));
+        // Past what is told anyway, searching would only cost time.
+        let is_told = self.findings.len() < TOLD;
+        let near = is_told.then(|| nearest(key, known.keys().map(String::as_str))).flatten();
         if let Some(near) = near {
             // What the user meant to say there is not known.
             self.refused.push(join(&at.path, near));
@@ -211,7 +213,7 @@ impl Walk {
         };
         let Data::Scalar { text, style } = &at.node.data else { return self.wrong_type(at, format.noun) };
         if *style == Style::Plain && resolve_plain(text) != Plain::Text {
-            return self.wrong_type(at, "a text");
+            return self.wrong_type(at, if at.node.is_null() { format.noun } else { "a text" });
         }
         // A block scalar ends with a line break that nobody means.
         let is_line = format.name != "pem" && *style == Style::Block;
@@ -327,9 +329,15 @@ pub(crate) fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>)
     if text.len() > 64 {
         return None;
     }
-    let lower = text.to_ascii_lowercase().replace('-', "_");
-    let far = |candidate: &str| strsim::damerau_levenshtein(&lower, &candidate.to_ascii_lowercase().replace('-', "_"));
-    let best = candidates.map(|candidate| (far(candidate), candidate)).min_by_key(|(distance, _)| *distance)?;
-    let tolerance = (best.1.len().max(text.len()) / 3).max(1);
-    (best.0 <= tolerance).then_some(best.1)
+    let folded = |text: &str| text.to_ascii_lowercase().replace('-', "_");
+    let text = folded(text);
+    let near = candidates.filter_map(|candidate| {
+        let tolerance = (candidate.len().max(text.len()) / 3).max(1);
+        if candidate.len().abs_diff(text.len()) > tolerance {
+            return None;
+        }
+        let distance = strsim::damerau_levenshtein(&text, &folded(candidate));
+        (distance <= tolerance).then_some((distance, candidate))
+    });
+    near.min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
 }

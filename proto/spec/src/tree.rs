@@ -193,8 +193,8 @@ impl Texts {
         let bytes = text.as_bytes();
         let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
         let at = span.start.min(bytes.len());
-        let from = bytes[..at].iter().rposition(|byte| is_break(byte)).map_or(0, |index| index + 1);
-        let to = bytes[at..].iter().position(|byte| is_break(byte)).map_or(bytes.len(), |index| at + index);
+        let from = bytes[..at].iter().rposition(is_break).map_or(0, |index| index + 1);
+        let to = bytes[at..].iter().position(is_break).map_or(bytes.len(), |index| at + index);
         text.get(from..to).unwrap_or_default().trim_start_matches('\u{feff}')
     }
 

@@ -122,16 +122,17 @@ impl<'a> Check<'a> {
 
     /// Notes a reference to something that is not declared. `list` is the path where such things are declared.
     fn refers(&mut self, path: &str, value: &str, noun: &str, list: &str, declared: &HashSet<&str>) {
-        if declared.contains(value) || !self.knows(list) {
+        if declared.contains(value) || !self.knows(list) || self.findings.len() >= COLLECTED {
             return;
         }
-        // Sorted, so that of two equally near names the same is told every time; a long list holds no near name to tell.
-        let mut names: Vec<&str> = declared.iter().copied().take(1000).collect();
+        // Sorted, so that of two equally near names the same is told every time. In a long list the search takes too long.
+        let mut names: Vec<&str> = if declared.len() > 256 { Vec::new() } else { declared.iter().copied().collect() };
         names.sort_unstable();
         let help = match nearest(value, names.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None if names.is_empty() => format!("declare it under `{list}`"),
-            None if names.len() <= 12 => format!("declare it under `{list}`, or use one of {}", names.join(", ")),
+            None if !names.is_empty() && names.len() <= 12 => {
+                format!("declare it under `{list}`, or use one of {}", names.join(", "))
+            }
             None => format!("declare it under `{list}`"),
         };
         self.error(path, format!("the {noun} `{value}` is not declared"), Some(help));
