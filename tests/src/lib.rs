@@ -1,1 +1,20 @@
-//! To be filled.
+//! The harness of the root tests: throw-away hosts on the real kernel.
+//!
+//! A [`Host`] is a machine as far as NetEngine can tell: its own network, mounts, processes, users, `/run` and
+//! `/var/lib`, with the built daemons started from `systemd/` by `netengine-supervise`. Hosts do not see each other,
+//! so tests run in parallel, and [`Host::snapshot`] before and after proves what was left alone. When the `Host` is
+//! dropped the kernel ends everything in it, because the first process of its pid namespace ends.
+//!
+//! Needs root and the binaries beside the test (`make build` with the same profile).
+
+mod daemons;
+mod enter;
+mod host;
+pub mod people;
+mod snapshot;
+
+pub use daemons::DEADLINE;
+pub use enter::{inner_pid, signal};
+pub use host::{BIN, EXAMPLES, Host, SCRATCH};
+pub use people::Person;
+pub use snapshot::Snapshot;

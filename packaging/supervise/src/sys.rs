@@ -21,7 +21,8 @@ use nix::{
         stat::{Mode, umask},
     },
     unistd::{
-        ForkResult, Gid, Pid, Uid, chdir, dup2_raw, execve, fork, getppid, pipe2, setgroups, setresgid, setresuid,
+        ForkResult, Gid, Pid, Uid, chdir, dup2_raw, execve, fork, getpid, getppid, pipe2, setgroups, setresgid,
+        setresuid,
     },
 };
 
@@ -65,12 +66,13 @@ pub struct Program<'a> {
 /// # Errors
 /// What the child could not do, in the child's words.
 pub fn spawn(program: &Program<'_>) -> Result<Pid> {
+    let parent = getpid();
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).context("cannot make a pipe")?;
     // SAFETY: single-threaded (module text); the child leaves this function only by execve or _exit.
     match unsafe { fork() }.context("cannot fork")? {
         ForkResult::Child => {
             let report = out_of_the_way(writer.as_raw_fd()).unwrap_or(writer.as_raw_fd());
-            let error = become_service(program).expect_err("execve returns only errors");
+            let error = become_service(program, parent).expect_err("execve returns only errors");
             let text = format!("{error:#}");
             // SAFETY: `report` is open and `text` is valid for its length; _exit does not return.
             unsafe {
@@ -92,8 +94,7 @@ pub fn spawn(program: &Program<'_>) -> Result<Pid> {
 }
 
 /// Never returns `Ok`.
-fn become_service(program: &Program<'_>) -> Result<()> {
-    let parent = getppid();
+fn become_service(program: &Program<'_>, parent: Pid) -> Result<()> {
     nix::unistd::setsid().context("setsid")?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).context("signal mask")?;
     for signal in Signal::iterator().filter(|signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP)) {
