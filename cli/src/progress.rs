@@ -59,17 +59,17 @@ fn is_start(event: &Event) -> bool {
     event.kind.ends_with(".running") || event.kind.ends_with(".started")
 }
 
-/// One line: `phase 0  done      substrate: 4 namespaces`.
-pub fn line(event: &Event, color: bool) -> String {
-    let (subject, state) = event.kind.split_once('.').unwrap_or(("", &event.kind));
-    let subject = match event.phase {
-        Some(phase) => format!("phase {phase}"),
-        None => escape::line(subject).into_owned(),
-    };
-    let state = escape::line(state);
-    let padding = " ".repeat(9usize.saturating_sub(state.chars().count()));
-    let state = Tint::of_state(&state).paint(&state, color);
-    format!("{subject:<9}  {state}{padding} {}", escape::line(&event.message))
+/// The event's message in the colour of its state.
+fn line(event: &Event, color: bool) -> String {
+    tint(event).paint(&escape::line(&event.message), color)
+}
+
+/// The colour of what an event tells: its kind ends in a state, as in `phase.done`.
+pub fn tint(event: &Event) -> Tint {
+    match event.kind.rsplit('.').next().map(Tint::of_state) {
+        None | Some(Tint::Dim) => Tint::Plain,
+        Some(tint) => tint,
+    }
 }
 
 #[cfg(test)]
@@ -94,11 +94,9 @@ pub(crate) mod tests {
 
     #[test]
     fn a_phase_is_one_safe_line() {
-        assert_eq!(
-            line(&event("phase.done", Some(0), "substrate\u{1b}[2J"), false),
-            "phase 0    done      substrate\\x1b[2J"
-        );
-        assert_eq!(line(&event("operation.failed", None, "no"), false), "operation  failed    no");
-        assert!(line(&event("phase.done", Some(0), "x"), true).contains("\x1b[32mdone\x1b[0m"));
+        let done = event("phase.done", Some(0), "phase 0 done\u{1b}[2J");
+        assert_eq!(line(&done, false), "phase 0 done\\x1b[2J");
+        assert_eq!(line(&done, true), "\x1b[32mphase 0 done\\x1b[2J\x1b[0m");
+        assert_eq!(line(&event("operation.planned", None, "3 steps"), true), "3 steps");
     }
 }

@@ -63,7 +63,9 @@ async fn show(ui: &Ui, stream: &mut EventStream, mut after: i64) -> Result<i64, 
 }
 
 fn line(event: &Event, color: bool) -> String {
-    format!("{:>5}  {}  {}\n", event.seq, escape::line(&event.time), progress::line(event, color))
+    let kind = format!("{:<20}", escape::line(&event.kind));
+    let (time, message) = (escape::line(&event.time), escape::line(&event.message));
+    format!("{:>5}  {time}  {}  {message}\n", event.seq, progress::tint(event).paint(&kind, color))
 }
 
 #[cfg(test)]
@@ -73,6 +75,6 @@ mod tests {
     #[test]
     fn an_event_is_one_line_with_its_place_and_time() {
         let event = crate::progress::tests::event("phase.done", Some(3), "pki\n");
-        assert_eq!(line(&event, false), "    7  2026-01-02T03:04:05.678Z  phase 3    done      pki\\x0a\n");
+        assert_eq!(line(&event, false), "    7  2026-01-02T03:04:05.678Z  phase.done            pki\\x0a\n");
     }
 }
