@@ -79,7 +79,10 @@ pub(crate) fn check_record_name(text: &str) -> Result<(), TextError> {
     if text == "@" || text == "*" {
         return Ok(());
     }
-    let plain: String = text.strip_prefix("*.").unwrap_or(text).replace('_', "a");
+    not_empty(text)?;
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    only(name, "a-z, 0-9, '-', '_' and '.'", |c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_' | '.'))?;
+    let plain: String = name.replace('_', "a");
     check_dns_name(&plain)
 }
 

@@ -406,6 +406,48 @@ fn references_are_checked() {
 }
 
 #[test]
+fn records_are_checked() {
+    let domain = |records: &str| {
+        let orgs = "world_registry: {organizations: [{name: acme, capabilities: [register_domains]}]}";
+        let tlds = "dns: {tlds: [{name: corp, listen_ip: 10.0.0.5}]}";
+        with(&format!(
+            "{orgs}\n{tlds}\ndomain_registry: {{initial_domains: [{{domain: a.corp, org: acme, records: [\n{records}\n]}}]}}"
+        ))
+    };
+    for sound in [
+        "{type: A, value: 10.0.0.5}",
+        "{type: AAAA, value: \"fd00::1\"}",
+        "{name: www, type: CNAME, value: a.corp.}",
+        "{type: MX, value: 10 mail.a.corp}",
+        "{name: _imap._tcp, type: SRV, value: 0 1 143 mail.a.corp}",
+        "{type: CAA, value: 0 issue \"ca.platform.internal\"}",
+        "{type: TXT, value: v=spf1 -all}",
+    ] {
+        assert_eq!(told(&found_in(&domain(sound))), Vec::<String>::new(), "{sound}");
+    }
+    for (wrong, wanted) in [
+        ("{type: A, value: a.corp}", "4:18: `value`: \"a.corp\" is not an IPv4 address"),
+        ("{type: MX, value: mail.a.corp}", "4:19: `value`: \"mail.a.corp\" is not `<preference> <name>`"),
+        (
+            "{type: SRV, value: 0 1 mail.a.corp}",
+            "4:20: `value`: \"0 1 mail.a.corp\" is not `<priority> <weight> <port> <name>`",
+        ),
+        ("{type: CNAME, value: b.corp}", "4:8: `@` has other records; an alias (CNAME) must be alone"),
+        (
+            "{name: x, type: CNAME, value: b.corp}, {name: x, type: A, value: 10.0.0.1}",
+            "4:17: `x` has other records; an alias (CNAME) must be alone",
+        ),
+        (
+            "{name: \"a b\", type: A, value: 10.0.0.1}",
+            "4:8: `name`: \"a b\" holds ' '; only a-z, 0-9, '-', '_' and '.' are allowed",
+        ),
+        ("{type: LOC, value: x}", "4:8: `type`: \"LOC\" is not one of A, AAAA, CNAME, MX, TXT, NS, SRV, CAA, PTR"),
+    ] {
+        assert_eq!(told(&found_in(&domain(wrong))), [wanted], "{wrong}");
+    }
+}
+
+#[test]
 fn every_error_of_a_file_is_told_at_once_in_the_order_of_their_places() {
     let head = "metadata: {name: \"a;b\", version: 1.0}
 substrate:

@@ -9,6 +9,7 @@ mod gateway;
 mod identity;
 mod networks;
 mod org_apps;
+mod records;
 mod registries;
 mod services;
 
@@ -40,6 +41,7 @@ pub(crate) fn check(spec: &Spec, root: &Rc<Node>, refused: &[String]) -> Vec<Fin
     }
     addresses::check(&mut check);
     registries::check(&mut check);
+    records::check(&mut check);
     identity::check(&mut check);
     ands::check(&mut check);
     services::check(&mut check);
@@ -210,4 +212,33 @@ fn overlaps(ranges: &[(u128, u128)]) -> Vec<(usize, usize)> {
         around.push(index);
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A network as a range: a base of 16 bits cut to a prefix.
+    fn network() -> impl Strategy<Value = (u128, u128)> {
+        (0u32..=16, any::<u16>()).prop_map(|(host_bits, base)| {
+            let mask = (1u128 << host_bits) - 1;
+            (u128::from(base) & !mask, u128::from(base) | mask)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_sweep_finds_what_comparing_all_pairs_finds(ranges in proptest::collection::vec(network(), 0..12)) {
+            let meet = |a: usize, b: usize| ranges[a].0 <= ranges[b].1 && ranges[b].0 <= ranges[a].1;
+            let found = overlaps(&ranges);
+            prop_assert!(found.iter().all(|&(later, earlier)| earlier < later && meet(later, earlier)));
+            for one in 0..ranges.len() {
+                let meets_another = (0..ranges.len()).any(|other| other != one && meet(one, other));
+                let is_told = found.iter().any(|&(later, earlier)| later == one || earlier == one);
+                prop_assert_eq!(meets_another, is_told);
+            }
+        }
+    }
 }

@@ -69,6 +69,9 @@ fn addresses(check: &mut Check) {
     let mut urls = Vec::new();
     for (index, deployment) in spec.org_apps.deployments.iter().enumerate() {
         let path = format!("org_apps.deployments[{index}]");
+        if !check.trusts(&path) {
+            continue;
+        }
         let named = deployment.domain.as_ref().map(|domain| domain.as_str());
         let Some(domain) = named.or_else(|| first.get(deployment.org.as_str()).copied()) else {
             let message = format!("the organisation `{}` has no domain", deployment.org);
