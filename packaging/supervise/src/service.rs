@@ -206,7 +206,12 @@ mod tests {
             let service = Service::from_unit(&unit, Some(Path::new("/b"))).expect("understood");
             assert_eq!(service.ambient.len(), capabilities);
             assert_eq!(service.bounding.as_ref().map(Vec::len), Some(capabilities));
-            assert_eq!(service.command, [format!("/b/{}", name.replace(".service", ""))]);
+            assert_eq!(service.command[0], format!("/b/{}", name.replace(".service", "")));
+            assert!(
+                !service.command.iter().any(|word| word.starts_with("/usr/lib/netengine/")),
+                "{:?}",
+                service.command
+            );
             assert_eq!(service.runtime.kept, kept);
             assert!(service.notifies && service.restarts && service.no_new_privileges);
             assert_eq!(service.sockets.len(), 2);
