@@ -44,6 +44,13 @@ fn wire<S: AsyncRead + AsyncWrite, In, Out>(stream: S) -> Wire<S, In, Out> {
     Wire { frames: Framed::with_capacity(stream, codec, 4096), types: std::marker::PhantomData }
 }
 
+impl<S, In, Out> Wire<S, In, Out> {
+    /// Whether a frame has begun and is not complete.
+    pub fn mid_frame(&self) -> bool {
+        !self.frames.read_buffer().is_empty()
+    }
+}
+
 /// The server's end: yields calls with a clamped deadline, takes responses.
 pub fn server_transport<S, Req, Resp>(stream: S) -> Wire<S, ClientMessage<Req>, Response<Resp>>
 where

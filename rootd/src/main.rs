@@ -1,2 +1,4 @@
-//! To be filled.
-fn main() {}
+//! `netengine-rootd`; see the library.
+fn main() -> std::process::ExitCode {
+    netengine_rootd::start::main()
+}

@@ -6,7 +6,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use netengine_proto::names::WorldName;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::text;
+use crate::grammar;
 
 /// One format of the schema.
 pub(crate) struct Format {
@@ -23,7 +23,7 @@ pub(crate) struct Format {
 
 macro_rules! own {
     ($check:ident) => {
-        |value| text::$check(value).map_err(|why| why.to_string())
+        |value| grammar::$check(value).map_err(|why| why.to_string())
     };
 }
 
@@ -33,28 +33,28 @@ pub(crate) const FORMATS: &[Format] = &[
     Format { name: "ipv4", noun: "an IPv4 address", check: check_ipv4, stand_in: "10.255.255.254" },
     Format { name: "cidr4", noun: "an IPv4 network", check: check_cidr4, stand_in: "10.255.255.0/24" },
     Format { name: "cidr6", noun: "an IPv6 network", check: check_cidr6, stand_in: "fd00::/64" },
-    Format { name: "text", noun: "a text", check: own!(check_text), stand_in: "unknown" },
-    Format { name: "dns-name", noun: "a domain name", check: own!(check_dns_name), stand_in: "unknown" },
-    Format { name: "dns-label", noun: "a DNS label", check: own!(check_label), stand_in: "unknown" },
-    Format { name: "record-name", noun: "a record name", check: own!(check_record_name), stand_in: "@" },
-    Format { name: "username", noun: "an account name", check: own!(check_username), stand_in: "unknown" },
-    Format { name: "email", noun: "an e-mail address", check: own!(check_email), stand_in: "unknown@unknown" },
-    Format { name: "soa-mailbox", noun: "a mailbox", check: own!(check_soa_mailbox), stand_in: "unknown" },
-    Format { name: "country", noun: "a country code", check: own!(check_country), stand_in: "XX" },
-    Format { name: "key", noun: "a name", check: own!(check_key), stand_in: "unknown" },
-    Format { name: "bucket", noun: "a bucket name", check: own!(check_bucket), stand_in: "unknown" },
-    Format { name: "image", noun: "an image reference", check: own!(check_image), stand_in: "unknown" },
-    Format { name: "scope", noun: "a scope", check: own!(check_scope), stand_in: "unknown" },
-    Format { name: "url", noun: "a URL", check: own!(check_https_url), stand_in: "https://unknown/" },
-    Format { name: "endpoint", noun: "an endpoint", check: own!(check_endpoint), stand_in: "unknown" },
-    Format { name: "host", noun: "a host", check: own!(check_host), stand_in: "unknown" },
+    Format { name: "text", noun: "a text", check: own!(text), stand_in: "unknown" },
+    Format { name: "dns-name", noun: "a domain name", check: own!(dns_name), stand_in: "unknown" },
+    Format { name: "dns-label", noun: "a DNS label", check: own!(label), stand_in: "unknown" },
+    Format { name: "record-name", noun: "a record name", check: own!(record_name), stand_in: "@" },
+    Format { name: "username", noun: "an account name", check: own!(username), stand_in: "unknown" },
+    Format { name: "email", noun: "an e-mail address", check: own!(email), stand_in: "unknown@unknown" },
+    Format { name: "soa-mailbox", noun: "a mailbox", check: own!(soa_mailbox), stand_in: "unknown" },
+    Format { name: "country", noun: "a country code", check: own!(country), stand_in: "XX" },
+    Format { name: "key", noun: "a name", check: own!(key), stand_in: "unknown" },
+    Format { name: "bucket", noun: "a bucket name", check: own!(bucket), stand_in: "unknown" },
+    Format { name: "image", noun: "an image reference", check: own!(image), stand_in: "unknown" },
+    Format { name: "scope", noun: "a scope", check: own!(scope), stand_in: "unknown" },
+    Format { name: "url", noun: "a URL", check: own!(https_url), stand_in: "https://unknown/" },
+    Format { name: "endpoint", noun: "an endpoint", check: own!(endpoint), stand_in: "unknown" },
+    Format { name: "host", noun: "a host", check: own!(host), stand_in: "unknown" },
     Format {
         name: "pem",
         noun: "a PEM certificate",
-        check: own!(check_pem),
+        check: own!(pem),
         stand_in: "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----",
     },
-    Format { name: "access-key", noun: "an access key id", check: own!(check_access_key), stand_in: "unknown" },
+    Format { name: "access-key", noun: "an access key id", check: own!(access_key), stand_in: "unknown" },
 ];
 
 /// The format of this name.

@@ -13,6 +13,7 @@ pub mod diagnostic;
 mod features;
 mod finding;
 mod formats;
+mod grammar;
 mod immutable;
 mod load;
 pub mod model;

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use netengine_proto::limits::SPEC_DEPTH;
 use serde_json::Value;
 
 use crate::{
@@ -89,13 +88,15 @@ pub fn load(sources: &Sources, environment: &Environment) -> Result<Loaded, Vec<
 
 /// Loads a merged spec from a JSON value, with the same checks. Positions are 0, paths are there.
 ///
+/// `${env:NAME}` is not replaced here: the value comes from somebody else, and the environment is the loading process's own.
+///
 /// # Errors
 /// All errors (and warnings) together.
 pub fn load_json(value: &Value) -> Result<Loaded, Vec<Diagnostic>> {
     let texts = Texts::default();
-    let Some(root) = Node::from_json(value, SPEC_DEPTH) else {
-        let message = format!("the spec is nested deeper than {SPEC_DEPTH} levels");
-        return Err(tell(vec![Finding::error_at(Span::default(), message)], &texts));
+    let root = match Node::from_json(value) {
+        Ok(root) => root,
+        Err(message) => return Err(tell(vec![Finding::error_at(Span::default(), message)], &texts)),
     };
     finish(&root, Vec::new(), &texts)
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::{
     finding::{Finding, TOLD, join, quoted},
     formats,
-    text::is_deceptive,
+    grammar::is_deceptive,
     tree::{Data, Entry, Node, Plain, Span, Style, resolve_plain},
 };
 

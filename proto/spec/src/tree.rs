@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use netengine_proto::limits::{SPEC_DEPTH, SPEC_NODES};
 use serde_json::Value;
 
 /// A place in one of the sources. Lines and columns count from 1, columns in characters; line 0 means "no place".
@@ -110,28 +111,33 @@ impl Node {
         }
     }
 
-    /// A tree without places from a JSON value; `None` when it is deeper than `depth`.
-    pub fn from_json(value: &Value, depth: usize) -> Option<Rc<Node>> {
-        let depth = depth.checked_sub(1)?;
-        let plain = |text: String| Data::Scalar { text, style: Style::Plain };
-        let data = match value {
-            Value::Null => plain(String::new()),
-            Value::Bool(truth) => plain(truth.to_string()),
-            Value::Number(number) => plain(number.to_string()),
-            Value::String(text) => Data::Scalar { text: text.clone(), style: Style::Quoted },
-            Value::Array(items) => {
-                Data::List(items.iter().map(|item| Self::from_json(item, depth)).collect::<Option<_>>()?)
-            }
-            Value::Object(entries) => {
-                let entry = |(key, value): (&String, &Value)| {
-                    let value = Self::from_json(value, depth)?;
-                    Some(Entry { key: key.clone(), key_span: Span::default(), value })
-                };
-                Data::Map(entries.iter().map(entry).collect::<Option<_>>()?)
-            }
-        };
-        Some(Rc::new(Node { data, span: Span::default() }))
+    /// A tree without places from a JSON value, within the bounds of a file.
+    pub fn from_json(value: &Value) -> Result<Rc<Node>, String> {
+        from_json(value, SPEC_DEPTH, &mut { SPEC_NODES })
     }
+}
+
+fn from_json(value: &Value, depth: usize, nodes: &mut usize) -> Result<Rc<Node>, String> {
+    let depth = depth.checked_sub(1).ok_or_else(|| format!("the spec is nested deeper than {SPEC_DEPTH} levels"))?;
+    *nodes = nodes.checked_sub(1).ok_or_else(|| format!("the spec holds more than {SPEC_NODES} values"))?;
+    let plain = |text: String| Data::Scalar { text, style: Style::Plain };
+    let data = match value {
+        Value::Null => plain(String::new()),
+        Value::Bool(truth) => plain(truth.to_string()),
+        Value::Number(number) => plain(number.to_string()),
+        Value::String(text) => Data::Scalar { text: text.clone(), style: Style::Quoted },
+        Value::Array(items) => {
+            Data::List(items.iter().map(|item| from_json(item, depth, nodes)).collect::<Result<_, _>>()?)
+        }
+        Value::Object(entries) => {
+            let mut entry = |(key, value): (&String, &Value)| {
+                let value = from_json(value, depth, nodes)?;
+                Ok(Entry { key: key.clone(), key_span: Span::default(), value })
+            };
+            Data::Map(entries.iter().map(&mut entry).collect::<Result<_, String>>()?)
+        }
+    };
+    Ok(Rc::new(Node { data, span: Span::default() }))
 }
 
 /// Where a path leads in a tree.

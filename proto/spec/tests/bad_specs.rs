@@ -485,3 +485,36 @@ fn a_finding_is_shown_with_its_line_carets_and_help_and_nothing_a_terminal_obeys
     let shown = found_in(&with("dns: {\"\u{202e}x\": 1}"))[0].to_string();
     assert!(!shown.contains('\u{202e}') && shown.contains("\\u{202e}"), "{shown}");
 }
+
+#[test]
+fn places_are_right_in_files_of_other_systems() {
+    let found = found_in(&with("metadata: {name: W}\r\ndns:\r\n  rooot: {}\r"));
+    assert_eq!(told(&found)[1], "3:3: unknown key \"rooot\" in `dns` (did you mean `root`?)");
+    assert_eq!(found[1].source_line.as_deref(), Some("  rooot: {}"));
+    let found = found_in(&with("metadata: {name: W}").replace("metadata", "\u{feff}metadata"));
+    assert_eq!((found[0].line, found[0].source_line.as_deref()), (1, Some("metadata: {name: W}")));
+    let shown = found[0].to_string();
+    let (line, carets) = (shown.lines().nth(2).expect("a line"), shown.lines().nth(3).expect("carets"));
+    assert_eq!(line.find("W}"), carets.find('^'), "{shown}");
+}
+
+#[test]
+fn carets_stand_below_what_is_meant_in_long_and_wide_lines() {
+    for (padding, is_shown) in [(10, true), (100, true), (1000, true), (5000, false)] {
+        let head = format!(
+            "metadata: {{organization: \"{}\", name: \"W!\"}}",
+            "é".repeat(padding.min(500)) + &" ".repeat(padding.max(500) - 500)
+        );
+        let found = found_in(&with(&head));
+        let found = found.iter().find(|found| found.path == "metadata.name").expect("the name is wrong");
+        let shown = found.to_string();
+        assert_eq!(shown.lines().count() > 1, is_shown, "{shown}");
+        if is_shown {
+            let lines: Vec<Vec<char>> = shown.lines().map(|line| line.chars().collect()).collect();
+            let at = lines[3].iter().position(|c| *c == '^').expect("carets");
+            assert_eq!(lines[2][at..at + 4], ['"', 'W', '!', '"'], "{shown}");
+            assert_eq!(lines[3].iter().filter(|c| **c == '^').count(), 4);
+            assert!(lines[2].len() < 200, "{shown}");
+        }
+    }
+}

@@ -70,6 +70,12 @@ fn depth_is_bounded() {
 }
 
 #[test]
+fn a_json_value_is_bounded_like_a_file() {
+    let wide = serde_json::json!(vec![1; 200_000]);
+    assert_eq!(load_json(&wide).expect_err("too wide")[0].message, "the spec holds more than 100000 values");
+}
+
+#[test]
 fn size_is_bounded() {
     assert_eq!(first("a".repeat(10 << 20)), "1:1: the file holds 10485760 bytes; at most 1048576 are allowed");
     assert!(first(format!("a: [{}]", "1,".repeat(400_000))).ends_with("values, aliases expanded"));
@@ -120,6 +126,43 @@ fn many_lists_that_refer_to_each_other_are_checked_in_time() {
         "world_registry: {{organizations: [{orgs}]}}\nands: {{instances: [{ands}], profiles: {{{profiles}}}}}\n\
          domain_registry: {{address_space: [{pools}]}}"
     ));
+}
+
+/// An example with some of its characters removed, doubled or replaced.
+fn damaged() -> impl Strategy<Value = String> {
+    let text: Vec<char> = include_str!("../../../examples/dev-sandbox.yaml").chars().collect();
+    let edit = (0..text.len(), 0..3usize, prop::sample::select(" \n:{}[]'\"&*-x1.é\t\r#|".chars().collect::<Vec<_>>()));
+    prop::collection::vec(edit, 1..6).prop_map(move |edits| {
+        let mut text: Vec<String> = text.iter().map(char::to_string).collect();
+        for (at, kind, new) in edits {
+            match kind {
+                0 => text[at].clear(),
+                1 => text[at].push(new),
+                _ => text[at] = new.to_string(),
+            }
+        }
+        text.concat()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+    #[test]
+    fn every_place_lies_in_the_file_and_names_its_own_line(text in damaged()) {
+        let base = Source { name: "w.yaml".to_owned(), text: text.clone() };
+        let found = match load(&Sources { base, overlay: None, sets: Vec::new() }, &|_| None) {
+            Ok(loaded) => loaded.warnings,
+            Err(found) => found,
+        };
+        let lines: Vec<&str> = text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r')).collect();
+        for one in found {
+            let line = lines.get(one.line.wrapping_sub(1)).copied();
+            prop_assert_eq!(one.source_line.as_deref(), line, "{}", one);
+            let end = one.column - 1 + one.length;
+            prop_assert!(end <= line.unwrap_or_default().chars().count() + 1, "{}", one);
+        }
+    }
 }
 
 proptest! {

@@ -223,6 +223,14 @@ fn a_json_value_is_checked_like_a_file() {
 }
 
 #[test]
+fn a_json_value_sees_no_environment() {
+    let mut value = with("", &[]).expect("the base loads").value;
+    value["metadata"]["organization"] = "${env:HOME}".into();
+    let spec = load_json(&value).expect("loads").spec;
+    assert_eq!(spec.metadata.organization.expect("set").as_str(), "${env:HOME}");
+}
+
+#[test]
 fn an_empty_overlay_changes_nothing() {
     let base = with("", &[]).expect("the base loads").value;
     for overlay in ["{}", "# nothing\n", "---\n", "~"] {

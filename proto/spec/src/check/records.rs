@@ -7,8 +7,8 @@ use std::{
 
 use super::{Check, DOMAINS};
 use crate::{
+    grammar,
     model::{DomainRecord, RecordType},
-    text::check_dns_name,
 };
 
 pub(super) fn check(check: &mut Check) {
@@ -69,5 +69,5 @@ fn check_data(record: &DomainRecord) -> Result<(), String> {
 
 /// A domain name, whole or with its final dot, whose labels may hold underscores.
 fn is_name(text: &str) -> bool {
-    check_dns_name(&text.strip_suffix('.').unwrap_or(text).replace('_', "a")).is_ok()
+    grammar::dns_name(&text.strip_suffix('.').unwrap_or(text).replace('_', "a")).is_ok()
 }

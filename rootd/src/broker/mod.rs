@@ -1,0 +1,32 @@
+//! The broker: capless; decides, journals, and has the workers do.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`accept`] | accept loops, who may connect |
+//! | [`guard`] | time limits of a connection |
+//! | [`service`] | the verbs |
+//! | [`state`] | what is held: worlds, processes, tickets |
+//! | [`converge`] | making the kernel equal to a plan |
+//! | [`delete`] | removing a world |
+//! | [`processes`] | programs, leashes |
+//! | [`exec`] | `exec.sock` |
+//! | [`journal`] | intent before effect |
+//! | [`reconcile`] | after a start: complete or undo |
+//! | [`workers`], [`holder`] | the other processes |
+
+pub mod accept;
+pub mod client;
+pub mod converge;
+pub mod delete;
+pub mod events;
+pub mod exec;
+pub mod features;
+pub mod gate;
+pub mod guard;
+pub mod holder;
+pub mod journal;
+pub mod processes;
+pub mod reconcile;
+pub mod service;
+pub mod state;
+pub mod workers;

@@ -1,0 +1,161 @@
+//! The three workers, and their answers as results.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::Arc,
+};
+
+use netengine_proto::root::RootError;
+use tokio::sync::Notify;
+
+use super::client::{Client, Gone};
+use crate::{
+    netlink::policy::TableState,
+    plan::{observed::ObservedNode, settings::Settings},
+    worker::message::{Failure, NetReply, NetRequest, NsReply, NsRequest, SpawnReply, SpawnRequest},
+};
+
+/// Sockets to the workers, made before they were forked.
+#[derive(Debug)]
+pub struct Sockets {
+    /// To the net worker.
+    pub net: OwnedFd,
+    /// To the ns worker.
+    pub ns: OwnedFd,
+    /// To the spawn worker.
+    pub spawn: OwnedFd,
+}
+
+/// The workers.
+pub struct Workers {
+    net: Client<NetRequest, NetReply>,
+    ns: Client<NsRequest, NsReply>,
+    spawn: Client<SpawnRequest, SpawnReply>,
+    /// Notified when any worker is gone.
+    pub gone: Arc<Notify>,
+}
+
+/// Descriptors of a namespace and of sockets in it.
+#[derive(Debug)]
+pub struct MadeNode {
+    /// The namespace.
+    pub ns: OwnedFd,
+    /// A route socket in it.
+    pub route: OwnedFd,
+    /// A netfilter socket in it.
+    pub netfilter: OwnedFd,
+}
+
+impl From<Gone> for RootError {
+    fn from(_: Gone) -> Self {
+        RootError::Restarting
+    }
+}
+
+impl From<Failure> for RootError {
+    fn from(failure: Failure) -> Self {
+        RootError::Kernel { operation: failure.operation, object: failure.object, errno: failure.errno }
+    }
+}
+
+impl Workers {
+    /// Connects to the workers.
+    ///
+    /// # Errors
+    /// When a descriptor cannot be registered.
+    pub fn new(sockets: Sockets) -> io::Result<Self> {
+        let gone = Arc::new(Notify::new());
+        Ok(Self {
+            net: Client::new(sockets.net, gone.clone())?,
+            ns: Client::new(sockets.ns, gone.clone())?,
+            spawn: Client::new(sockets.spawn, gone.clone())?,
+            gone,
+        })
+    }
+
+    /// Asks the net worker for something that has no result.
+    ///
+    /// # Errors
+    /// [`RootError`].
+    pub async fn net(&self, request: &NetRequest, descriptors: &[BorrowedFd<'_>]) -> Result<(), RootError> {
+        match self.net.call(request, descriptors).await?.0 {
+            NetReply::Done => Ok(()),
+            NetReply::Failed(failure) => Err(failure.into()),
+            NetReply::Observed(..) => Err(RootError::Restarting),
+        }
+    }
+
+    /// Asks the net worker what a node holds.
+    ///
+    /// # Errors
+    /// [`RootError`].
+    pub async fn observe(&self, request: &NetRequest) -> Result<(ObservedNode, TableState), RootError> {
+        match self.net.call(request, &[]).await?.0 {
+            NetReply::Observed(node, table) => Ok((node, table)),
+            NetReply::Failed(failure) => Err(failure.into()),
+            NetReply::Done => Err(RootError::Restarting),
+        }
+    }
+
+    async fn ns(&self, request: NsRequest, ns: &[BorrowedFd<'_>]) -> Result<(NsReply, Vec<OwnedFd>), RootError> {
+        match self.ns.call(&request, ns).await? {
+            (NsReply::Failed(failure), _) => Err(failure.into()),
+            answered => Ok(answered),
+        }
+    }
+
+    /// Makes a namespace.
+    ///
+    /// # Errors
+    /// [`RootError`].
+    pub async fn create_node(&self, settings: Settings) -> Result<MadeNode, RootError> {
+        made(self.ns(NsRequest::Create(settings), &[]).await?)
+    }
+
+    /// Opens sockets in a namespace that exists.
+    ///
+    /// # Errors
+    /// [`RootError`].
+    pub async fn open_node(&self, ns: &OwnedFd) -> Result<MadeNode, RootError> {
+        made(self.ns(NsRequest::Open, &[ns.as_fd()]).await?)
+    }
+
+    /// Whether a namespace has these settings.
+    ///
+    /// # Errors
+    /// [`RootError`].
+    pub async fn settings_equal(&self, ns: &OwnedFd, settings: Settings) -> Result<bool, RootError> {
+        match self.ns(NsRequest::Compare(settings), &[ns.as_fd()]).await?.0 {
+            NsReply::Compared(equal) => Ok(equal),
+            _ => Err(RootError::Restarting),
+        }
+    }
+
+    /// Sets a namespace's settings.
+    ///
+    /// # Errors
+    /// [`RootError`].
+    pub async fn set_settings(&self, ns: &OwnedFd, settings: Settings) -> Result<(), RootError> {
+        self.ns(NsRequest::Set(settings), &[ns.as_fd()]).await.map(drop)
+    }
+
+    /// Asks the spawn worker; `true` when an erasure found something.
+    ///
+    /// # Errors
+    /// [`RootError`].
+    pub async fn spawn(&self, request: &SpawnRequest, descriptors: &[BorrowedFd<'_>]) -> Result<bool, RootError> {
+        match self.spawn.call(request, descriptors).await?.0 {
+            SpawnReply::Done => Ok(true),
+            SpawnReply::Erased(present) => Ok(present),
+            SpawnReply::Failed(failure) => Err(failure.into()),
+        }
+    }
+}
+
+fn made((reply, fds): (NsReply, Vec<OwnedFd>)) -> Result<MadeNode, RootError> {
+    match (reply, <[OwnedFd; 3]>::try_from(fds)) {
+        (NsReply::Made, Ok([ns, route, netfilter])) => Ok(MadeNode { ns, route, netfilter }),
+        _ => Err(RootError::Restarting),
+    }
+}

@@ -1,0 +1,82 @@
+//! Configuration: the command line of the unit file, written by root.
+
+use std::path::PathBuf;
+
+use nix::unistd::{User, getgrouplist};
+
+use crate::worker::spawn::{Account, Site};
+
+/// Everything rootd is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The only uid that may speak on `rootd.sock`.
+    pub userd_uid: u32,
+    /// rootd's own run directory.
+    pub run_directory: PathBuf,
+    /// What the spawn worker needs.
+    pub site: Site,
+}
+
+/// Why rootd does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// An option that does not exist.
+    #[error("cannot read the command line: unknown option {0:?}")]
+    Unknown(String),
+    /// An option without its value.
+    #[error("cannot read the command line: {0} needs a value")]
+    Value(String),
+    /// An account that does not exist.
+    #[error("cannot find user {0}: create it with the package's sysusers file or `make deps`")]
+    Account(String),
+    /// An account that must not be used.
+    #[error("cannot run anything as user {0}: it is root")]
+    Root(String),
+}
+
+impl Config {
+    /// Reads the command line; each option has a default that fits the packages.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn from_arguments(arguments: impl IntoIterator<Item = String>) -> Result<Self, ConfigError> {
+        let mut userd_user = "netengine".to_owned();
+        let mut world_user = "netengine-world".to_owned();
+        let mut worldd = PathBuf::from("/usr/lib/netengine/netengine-worldd");
+        let mut run_directory = PathBuf::from("/run/netengine-rootd");
+        let mut worlds_run = PathBuf::from("/run/netengine-worlds");
+        let mut worlds_state = PathBuf::from("/var/lib/netengine-worlds");
+        let mut arguments = arguments.into_iter();
+        while let Some(option) = arguments.next() {
+            let mut value = || arguments.next().ok_or_else(|| ConfigError::Value(option.clone()));
+            match option.as_str() {
+                "--userd-user" => userd_user = value()?,
+                "--world-user" => world_user = value()?,
+                "--worldd" => worldd = value()?.into(),
+                "--run-dir" => run_directory = value()?.into(),
+                "--worlds-run-dir" => worlds_run = value()?.into(),
+                "--worlds-state-dir" => worlds_state = value()?.into(),
+                _ => return Err(ConfigError::Unknown(option)),
+            }
+        }
+        let userd_uid = account(&userd_user)?.uid;
+        let world = account(&world_user)?;
+        let site = Site { worldd, world, userd_uid, worlds_run, worlds_state };
+        Ok(Self { userd_uid, run_directory, site })
+    }
+}
+
+fn account(name: &str) -> Result<Account, ConfigError> {
+    let missing = || ConfigError::Account(name.to_owned());
+    let user = User::from_name(name).ok().flatten().ok_or_else(missing)?;
+    if user.uid.is_root() {
+        return Err(ConfigError::Root(name.to_owned()));
+    }
+    let c_name = std::ffi::CString::new(name).map_err(|_| missing())?;
+    let groups = getgrouplist(&c_name, user.gid).map_err(|_| missing())?;
+    Ok(Account {
+        uid: user.uid.as_raw(),
+        gid: user.gid.as_raw(),
+        groups: groups.into_iter().map(|g| g.as_raw()).collect(),
+    })
+}

@@ -1,0 +1,132 @@
+//! Reading back what a namespace holds.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netengine_proto::plan::Route;
+use netlink_packet_core::NetlinkMessage;
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    address::{AddressAttribute, AddressMessage},
+    link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol},
+};
+
+use super::{
+    request::ROUTE_PROTOCOL,
+    socket::{Netlink, NetlinkError},
+};
+use crate::plan::observed::{LinkKind, ObservedLink, ObservedNode};
+
+/// Dumps links, addresses and our routes of the namespace that `socket` lives in.
+///
+/// # Errors
+/// [`NetlinkError`] when the kernel refuses or answers what cannot be decoded.
+pub fn observe(socket: &mut Netlink) -> Result<ObservedNode, NetlinkError> {
+    let mut node = ObservedNode::default();
+    socket.dump(NetlinkMessage::from(RouteNetlinkMessage::GetLink(LinkMessage::default())), |answer| {
+        if let RouteNetlinkMessage::NewLink(message) = answer {
+            node.links.push(link(&message));
+        }
+    })?;
+    socket.dump(NetlinkMessage::from(RouteNetlinkMessage::GetAddress(AddressMessage::default())), |answer| {
+        if let RouteNetlinkMessage::NewAddress(message) = answer {
+            node.addresses.extend(address(&message));
+        }
+    })?;
+    socket.dump(NetlinkMessage::from(RouteNetlinkMessage::GetRoute(RouteMessage::default())), |answer| {
+        if let RouteNetlinkMessage::NewRoute(message) = answer {
+            node.routes.extend(route(&message));
+        }
+    })?;
+    Ok(node)
+}
+
+fn link(message: &LinkMessage) -> ObservedLink {
+    let mut link = ObservedLink {
+        index: message.header.index,
+        name: String::new(),
+        kind: LinkKind::Other,
+        mac: [0; 6],
+        alias: None,
+        group: 0,
+        master: 0,
+        up: message.header.flags.contains(LinkFlags::Up),
+    };
+    if message.header.flags.contains(LinkFlags::Loopback) {
+        link.kind = LinkKind::Loopback;
+    }
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
+            LinkAttribute::Group(group) => link.group = *group,
+            LinkAttribute::Controller(master) => link.master = *master,
+            LinkAttribute::Address(octets) => {
+                if let Ok(mac) = octets.as_slice().try_into() {
+                    link.mac = mac;
+                }
+            }
+            LinkAttribute::LinkInfo(infos) => {
+                for info in infos {
+                    match info {
+                        LinkInfo::Kind(InfoKind::Bridge) => link.kind = LinkKind::Bridge,
+                        LinkInfo::Kind(InfoKind::Veth) => link.kind = LinkKind::Veth,
+                        LinkInfo::Kind(
+                            InfoKind::IpIp | InfoKind::SitTun | InfoKind::Ip6Tnl | InfoKind::GreTun | InfoKind::GreTun6,
+                        ) => link.kind = LinkKind::KernelTunnel,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    link
+}
+
+fn address(message: &AddressMessage) -> Option<(u32, IpNet)> {
+    let find = |local: bool| {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Local(addr) if local => Some(*addr),
+            AddressAttribute::Address(addr) if !local => Some(*addr),
+            _ => None,
+        })
+    };
+    let addr = find(true).or_else(|| find(false))?;
+    // The kernel gives each link its link-local address; those are not ours to plan.
+    let own = match addr {
+        IpAddr::V4(v4) => !v4.is_loopback(),
+        IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),
+    };
+    let net = IpNet::new(addr, message.header.prefix_len).ok()?;
+    own.then_some((message.header.index, net))
+}
+
+fn route(message: &RouteMessage) -> Option<Route> {
+    if message.header.protocol != RouteProtocol::from(ROUTE_PROTOCOL) {
+        return None;
+    }
+    let plain = |address: &RouteAddress| match address {
+        RouteAddress::Inet(v4) => Some(IpAddr::V4(*v4)),
+        RouteAddress::Inet6(v6) => Some(IpAddr::V6(*v6)),
+        _ => None,
+    };
+    let mut to = None;
+    let mut via = None;
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(address) => to = plain(address),
+            RouteAttribute::Gateway(address) => via = plain(address),
+            _ => {}
+        }
+    }
+    let via = via?;
+    let any = if via.is_ipv4() {
+        IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)
+    } else {
+        IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED)
+    };
+    let to = IpNet::new(to.unwrap_or(any), message.header.destination_prefix_length).ok()?;
+    Some(Route { to, via })
+}

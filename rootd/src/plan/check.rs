@@ -1,0 +1,85 @@
+//! Is a plan sound? Everything is refused before anything is touched.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+use netengine_proto::{
+    net::IfName,
+    plan::{NetworkPlan, Node},
+    root::PlanFault,
+};
+
+/// Checks that the plan does not contradict itself. Bounds and grammars hold by its types already.
+///
+/// # Errors
+/// The first [`PlanFault`].
+pub fn check(plan: &NetworkPlan) -> Result<(), PlanFault> {
+    let mut nodes = BTreeSet::new();
+    for node in plan.nodes.iter() {
+        if !nodes.insert(&node.node) {
+            return Err(PlanFault::DuplicateNode(node.node.to_string()));
+        }
+    }
+    let mut seen = Seen::default();
+    for bridge in plan.bridges.iter() {
+        seen.link(&nodes, &bridge.node, &bridge.name)?;
+        seen.bridges.insert((&bridge.node, &bridge.name));
+        seen.addresses(&bridge.node, bridge.addresses.iter().map(|a| a.net()))?;
+    }
+    for end in plan.cables.iter().flat_map(|cable| [&cable.a, &cable.b]) {
+        seen.link(&nodes, &end.node, &end.name)?;
+        if let Some(bridge) = &end.bridge {
+            if !seen.bridges.contains(&(&end.node, bridge)) {
+                return Err(PlanFault::UnknownBridge(bridge.to_string()));
+            }
+            if !end.addresses.is_empty() {
+                return Err(PlanFault::Contradiction(end.name.to_string()));
+            }
+        }
+        seen.addresses(&end.node, end.addresses.iter().map(|a| a.net()))?;
+    }
+    for node in plan.nodes.iter() {
+        for route in node.routes.iter() {
+            let reach = |net: &IpNet| net.contains(&route.via) && net.addr() != route.via;
+            let on_link = seen.nets.get(&node.node).is_some_and(|nets| nets.iter().any(reach));
+            if !on_link || route.to.network().is_ipv4() != route.via.is_ipv4() {
+                return Err(PlanFault::Unreachable(route.to.to_string()));
+            }
+        }
+        for pair in node.policy.iter().flat_map(|policy| policy.forward.iter()) {
+            for name in [&pair.from, &pair.to] {
+                if !seen.links.contains(&(&node.node, name)) {
+                    return Err(PlanFault::UnknownLink(name.to_string()));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Seen<'a> {
+    links: BTreeSet<(&'a Node, &'a IfName)>,
+    bridges: BTreeSet<(&'a Node, &'a IfName)>,
+    nets: BTreeMap<&'a Node, Vec<IpNet>>,
+    addresses: BTreeSet<(&'a Node, std::net::IpAddr)>,
+}
+
+impl<'a> Seen<'a> {
+    fn link(&mut self, nodes: &BTreeSet<&Node>, node: &'a Node, name: &'a IfName) -> Result<(), PlanFault> {
+        if !nodes.contains(node) {
+            return Err(PlanFault::UnknownNode(node.to_string()));
+        }
+        if self.links.insert((node, name)) { Ok(()) } else { Err(PlanFault::DuplicateLink(name.to_string())) }
+    }
+
+    fn addresses(&mut self, node: &'a Node, nets: impl Iterator<Item = IpNet>) -> Result<(), PlanFault> {
+        for net in nets {
+            if !self.addresses.insert((node, net.addr())) {
+                return Err(PlanFault::DuplicateAddress(net.to_string()));
+            }
+            self.nets.entry(node).or_default().push(net);
+        }
+        Ok(())
+    }
+}

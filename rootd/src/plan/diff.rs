@@ -1,0 +1,371 @@
+//! What must be done so that the kernel equals a plan.
+//!
+//! A link is ours when it carries our alias, or when it has our group and no alias yet (made, not yet named, before a
+//! crash). A link with a planned name that is not ours is never adopted: it is a conflict. Addresses on our links
+//! and routes of our origin follow the plan exactly; all else is foreign and stays.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use netengine_proto::{
+    net::{IfAddr, IfName, Mac},
+    plan::{NetworkPlan, Node, NodePlan, Route},
+    root::{Change, ChangeAction, ObjectKind, ObjectName},
+};
+
+use super::{
+    observed::{LinkKind, ObservedLink, ObservedNode},
+    settings::Settings,
+};
+use crate::netlink::{policy::TableState, request::LINK_GROUP};
+
+/// Everything seen of one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Links, addresses, routes.
+    pub node: ObservedNode,
+    /// The policy table.
+    pub table: TableState,
+    /// Settings that differ from the plan.
+    pub settings_differ: bool,
+}
+
+/// One thing to do in one node. Links are named by index; names are for reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are those of the requests in netlink::request")]
+pub enum Action {
+    Settings(Settings),
+    Policy,
+    DeletePolicy,
+    DeleteRoute(Route),
+    DeleteAddress { index: u32, name: String, address: IfAddr },
+    DeleteLink { index: u32, name: String },
+    CreateBridge { index: u32, name: IfName, mac: Mac },
+    CreateCable { index: u32, name: IfName, mac: Mac, peer: Node, peer_index: u32, peer_name: IfName, peer_mac: Mac },
+    SetLink { index: u32, name: String, created: bool, alias: bool, master: Option<u32>, mac: Option<Mac>, up: bool },
+    AddAddress { index: u32, name: String, address: IfAddr },
+    AddRoute(Route),
+}
+
+/// What must be done, and what is there that is not ours.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Actions by node, each list in the order it must be done. All nodes' cables come before any node's link settings.
+    pub actions: BTreeMap<Node, Vec<Action>>,
+    /// Links that are not ours.
+    pub foreign: Vec<ObjectName>,
+    /// Everything of ours that exists.
+    pub objects: Vec<ObjectName>,
+    /// A link that is not ours has a planned name.
+    pub conflict: Option<ObjectName>,
+}
+
+impl Difference {
+    /// Whether nothing must be done.
+    pub fn is_empty(&self) -> bool {
+        self.actions.values().all(Vec::is_empty)
+    }
+
+    /// The actions as a report.
+    pub fn changes(&self) -> Vec<Change> {
+        self.actions
+            .iter()
+            .flat_map(|(node, actions)| actions.iter().filter_map(|action| change(node, action)))
+            .collect()
+    }
+}
+
+fn name(node: &Node, kind: ObjectKind, name: impl Into<String>) -> ObjectName {
+    ObjectName { node: node.to_string(), kind, name: name.into() }
+}
+
+fn change(node: &Node, action: &Action) -> Option<Change> {
+    use ChangeAction::{Change as Alter, Create, Delete};
+    let route = |route: &Route| format!("{} via {}", route.to, route.via);
+    let (action, object) = match action {
+        Action::Settings(_) => (Alter, name(node, ObjectKind::Sysctl, "settings")),
+        Action::Policy => (Create, name(node, ObjectKind::Table, "policy")),
+        Action::DeletePolicy => (Delete, name(node, ObjectKind::Table, "policy")),
+        Action::DeleteRoute(r) => (Delete, name(node, ObjectKind::Route, route(r))),
+        Action::AddRoute(r) => (Create, name(node, ObjectKind::Route, route(r))),
+        Action::DeleteAddress { name: link, address, .. } => {
+            (Delete, name(node, ObjectKind::Address, format!("{link} {address}")))
+        }
+        Action::AddAddress { name: link, address, .. } => {
+            (Create, name(node, ObjectKind::Address, format!("{link} {address}")))
+        }
+        Action::DeleteLink { name: link, .. } => (Delete, name(node, ObjectKind::Link, link)),
+        Action::CreateBridge { name: link, .. } => (Create, name(node, ObjectKind::Bridge, link.as_str())),
+        Action::CreateCable { name: link, .. } => (Create, name(node, ObjectKind::Link, link.as_str())),
+        Action::SetLink { created: true, .. } => return None,
+        Action::SetLink { name: link, .. } => (Alter, name(node, ObjectKind::Link, link)),
+    };
+    Some(Change { action, object })
+}
+
+/// A link as planned, bridge or cable end alike.
+struct Wanted<'a> {
+    name: &'a IfName,
+    kind: LinkKind,
+    mac: Mac,
+    bridge: Option<&'a IfName>,
+    addresses: &'a [IfAddr],
+}
+
+/// Links of one node by plan: bridges first, then cable ends, each with the number of its cable.
+fn wanted<'a>(plan: &'a NetworkPlan) -> BTreeMap<&'a Node, Vec<(Wanted<'a>, Option<usize>)>> {
+    let mut nodes: BTreeMap<&Node, Vec<(Wanted<'_>, Option<usize>)>> = BTreeMap::new();
+    for node in plan.nodes.iter() {
+        nodes.insert(&node.node, Vec::new());
+    }
+    for bridge in plan.bridges.iter() {
+        let link = Wanted {
+            name: &bridge.name,
+            kind: LinkKind::Bridge,
+            mac: bridge.mac,
+            bridge: None,
+            addresses: &bridge.addresses,
+        };
+        nodes.entry(&bridge.node).or_default().push((link, None));
+    }
+    for (cable, plan) in plan.cables.iter().enumerate() {
+        for end in [&plan.a, &plan.b] {
+            let link = Wanted {
+                name: &end.name,
+                kind: LinkKind::Veth,
+                mac: end.mac,
+                bridge: end.bridge.as_ref(),
+                addresses: &end.addresses,
+            };
+            nodes.entry(&end.node).or_default().push((link, Some(cable)));
+        }
+    }
+    nodes
+}
+
+/// Compares `plan` with what was seen; a node absent from `seen` is a namespace that was just made and is empty.
+pub fn diff(plan: &NetworkPlan, alias: &str, seen: &BTreeMap<Node, Seen>) -> Difference {
+    let mut difference = Difference::default();
+    let wanted = wanted(plan);
+    let mut links = Links::default();
+    for node_plan in plan.nodes.iter() {
+        let node = &node_plan.node;
+        let observed = seen.get(node).map(|seen| seen.node.links.as_slice()).unwrap_or_default();
+        links.read(node, observed, alias, &wanted[node], &mut difference);
+    }
+    // A cable stands only if both its ends do; otherwise what is left of it is removed and it is made anew.
+    let broken: BTreeSet<usize> = plan
+        .cables
+        .iter()
+        .enumerate()
+        .filter(|(_, cable)| [&cable.a, &cable.b].iter().any(|end| !links.usable.contains_key(&(&end.node, &end.name))))
+        .map(|(number, _)| number)
+        .collect();
+    for number in &broken {
+        let cable = &plan.cables[*number];
+        for end in [&cable.a, &cable.b] {
+            if let Some(link) = links.usable.remove(&(&end.node, &end.name)) {
+                let action = Action::DeleteLink { index: link.index, name: link.name.clone() };
+                difference.actions.entry(end.node.clone()).or_default().push(action);
+            }
+        }
+    }
+    for node_plan in plan.nodes.iter() {
+        let node = &node_plan.node;
+        let actions = node_actions(node_plan, &wanted[node], &broken, plan, &mut links, seen.get(node));
+        difference.actions.entry(node.clone()).or_default().extend(actions);
+        report(node_plan, &wanted[node], &links, seen.get(node), &mut difference.objects);
+    }
+    if difference.conflict.is_some() {
+        // Refused as a whole, before anything is touched.
+        difference.actions.clear();
+    }
+    difference
+}
+
+/// Which links are usable as they are, and which indexes are free.
+#[derive(Default)]
+struct Links<'a> {
+    usable: BTreeMap<(&'a Node, &'a IfName), &'a ObservedLink>,
+    taken: BTreeMap<&'a Node, BTreeSet<u32>>,
+    fresh: BTreeMap<(&'a Node, &'a IfName), u32>,
+}
+
+impl<'a> Links<'a> {
+    fn read(
+        &mut self,
+        node: &'a Node,
+        observed: &'a [ObservedLink],
+        alias: &str,
+        wanted: &[(Wanted<'a>, Option<usize>)],
+        difference: &mut Difference,
+    ) {
+        let taken = self.taken.entry(node).or_default();
+        for link in observed {
+            taken.insert(link.index);
+            if matches!(link.kind, LinkKind::Loopback | LinkKind::KernelTunnel) {
+                continue;
+            }
+            let ours = link.alias.as_deref() == Some(alias) || (link.alias.is_none() && link.group == LINK_GROUP);
+            let planned = wanted.iter().find(|(wanted, _)| wanted.name.as_str() == link.name);
+            match (ours, planned) {
+                (true, Some((wanted, _))) if wanted.kind == link.kind => {
+                    self.usable.insert((node, wanted.name), link);
+                }
+                (true, _) => {
+                    let action = Action::DeleteLink { index: link.index, name: link.name.clone() };
+                    difference.actions.entry(node.clone()).or_default().push(action);
+                }
+                (false, planned) => {
+                    let object = name(node, ObjectKind::Link, link.name.clone());
+                    if planned.is_some() {
+                        difference.conflict = Some(object.clone());
+                    }
+                    difference.foreign.push(object);
+                }
+            }
+        }
+    }
+
+    /// The index a link has or will have. New ones are chosen here, so that one batch can make and set a link.
+    fn index(&mut self, node: &'a Node, link: &'a IfName) -> u32 {
+        const FIRST: u32 = 100;
+        if let Some(found) = self.usable.get(&(node, link)) {
+            return found.index;
+        }
+        let taken = self.taken.entry(node).or_default();
+        *self.fresh.entry((node, link)).or_insert_with(|| {
+            let after = taken.range(FIRST..).next_back().map_or(FIRST, |last| last + 1);
+            taken.insert(after);
+            after
+        })
+    }
+}
+
+fn node_actions<'a>(
+    node_plan: &'a NodePlan,
+    wanted: &[(Wanted<'a>, Option<usize>)],
+    broken: &BTreeSet<usize>,
+    plan: &'a NetworkPlan,
+    links: &mut Links<'a>,
+    seen: Option<&Seen>,
+) -> Vec<Action> {
+    let node = &node_plan.node;
+    let empty = ObservedNode::default();
+    let observed = seen.map_or(&empty, |seen| &seen.node);
+    let settings = Settings { forward: node_plan.forward, low_ports: node_plan.low_ports };
+    let mut actions = Vec::new();
+    if seen.is_some_and(|seen| seen.settings_differ) {
+        actions.push(Action::Settings(settings));
+    }
+    // The policy comes first: nothing is forwarded before it is in force.
+    let table = seen.map_or(TableState::Absent, |seen| seen.table);
+    match (&node_plan.policy, table) {
+        (Some(_), TableState::Absent | TableState::Differs) => actions.push(Action::Policy),
+        (None, TableState::Differs) => actions.push(Action::DeletePolicy),
+        _ => {}
+    }
+    actions.extend(
+        observed.routes.iter().filter(|route| !node_plan.routes.contains(route)).copied().map(Action::DeleteRoute),
+    );
+    for (link, cable) in wanted {
+        if let Some(cable) = cable {
+            let CableEnds { first, other } = ends(plan, *cable, node, link.name);
+            if broken.contains(cable) && first {
+                actions.push(Action::CreateCable {
+                    index: links.index(node, link.name),
+                    name: link.name.clone(),
+                    mac: link.mac,
+                    peer: other.node.clone(),
+                    peer_index: links.index(&other.node, &other.name),
+                    peer_name: other.name.clone(),
+                    peer_mac: other.mac,
+                });
+            }
+        } else if !links.usable.contains_key(&(node, link.name)) {
+            actions.push(Action::CreateBridge {
+                index: links.index(node, link.name),
+                name: link.name.clone(),
+                mac: link.mac,
+            });
+        }
+    }
+    for (link, _) in wanted {
+        actions.extend(link_actions(node, link, links, observed));
+    }
+    actions.extend(
+        node_plan.routes.iter().filter(|route| !observed.routes.contains(route)).copied().map(Action::AddRoute),
+    );
+    actions
+}
+
+struct CableEnds<'a> {
+    first: bool,
+    other: &'a netengine_proto::plan::CableEnd,
+}
+
+fn ends<'a>(plan: &'a NetworkPlan, cable: usize, node: &Node, link: &IfName) -> CableEnds<'a> {
+    let cable = &plan.cables[cable];
+    let first = cable.a.node == *node && cable.a.name == *link;
+    CableEnds { first, other: if first { &cable.b } else { &cable.a } }
+}
+
+fn link_actions<'a>(node: &'a Node, link: &Wanted<'a>, links: &mut Links<'a>, observed: &ObservedNode) -> Vec<Action> {
+    let mut actions = Vec::new();
+    let found = links.usable.get(&(node, link.name)).copied();
+    let index = links.index(node, link.name);
+    let master = link.bridge.map_or(0, |bridge| links.index(node, bridge));
+    let link_name = link.name.as_str().to_owned();
+    let (alias, mac, up, master) = match found {
+        None => (true, None, false, (master != 0).then_some(master)),
+        Some(found) => (
+            found.alias.is_none(),
+            (found.mac != link.mac.octets()).then_some(link.mac),
+            !found.up,
+            (found.master != master).then_some(master),
+        ),
+    };
+    if alias || mac.is_some() || up || master.is_some() {
+        let created = found.is_none();
+        actions.push(Action::SetLink { index, name: link_name.clone(), created, alias, master, mac, up });
+    }
+    let present: BTreeSet<_> = match found {
+        None => BTreeSet::new(),
+        Some(_) => observed.addresses.iter().filter(|(on, _)| *on == index).map(|(_, net)| *net).collect(),
+    };
+    for net in &present {
+        if !link.addresses.iter().any(|address| address.net() == *net) {
+            // What cannot be one of our addresses was put there by hand; the link is ours, so it goes too.
+            if let Ok(address) = IfAddr::new(*net) {
+                actions.push(Action::DeleteAddress { index, name: link_name.clone(), address });
+            }
+        }
+    }
+    for address in link.addresses.iter().filter(|address| !present.contains(&address.net())) {
+        actions.push(Action::AddAddress { index, name: link_name.clone(), address: *address });
+    }
+    actions
+}
+
+fn report(
+    node_plan: &NodePlan,
+    wanted: &[(Wanted<'_>, Option<usize>)],
+    links: &Links<'_>,
+    seen: Option<&Seen>,
+    objects: &mut Vec<ObjectName>,
+) {
+    let node = &node_plan.node;
+    let Some(seen) = seen else { return };
+    objects.push(name(node, ObjectKind::Namespace, node.to_string()));
+    for (link, _) in wanted {
+        if let Some(found) = links.usable.get(&(node, link.name)) {
+            let kind = if link.kind == LinkKind::Bridge { ObjectKind::Bridge } else { ObjectKind::Link };
+            objects.push(name(node, kind, link.name.as_str()));
+            let own = seen.node.addresses.iter().filter(|(index, _)| *index == found.index);
+            objects.extend(own.map(|(_, net)| name(node, ObjectKind::Address, format!("{} {net}", link.name))));
+        }
+    }
+    objects.extend(seen.node.routes.iter().map(|r| name(node, ObjectKind::Route, format!("{} via {}", r.to, r.via))));
+    if seen.table != TableState::Absent {
+        objects.push(name(node, ObjectKind::Table, "policy"));
+    }
+}

@@ -1,0 +1,10 @@
+//! Pure: is a plan sound, and what differs between it and the kernel. No clock, no socket, no file.
+
+pub mod check;
+pub mod diff;
+pub mod observed;
+pub mod settings;
+pub mod tag;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,283 @@
+//! Promises of check and diff, on plans small and random.
+
+use std::collections::BTreeMap;
+
+use netengine_proto::{
+    bounded::Bounded,
+    ids::{Uid, WorldId},
+    net::{IfAddr, IfName, Mac},
+    plan::{BridgePlan, CableEnd, CablePlan, NetworkPlan, Node, NodePlan, Route},
+    root::PlanFault,
+};
+use proptest::prelude::*;
+
+use super::{
+    check::check,
+    diff::{Action, Seen, diff},
+    observed::{LinkKind, ObservedLink, ObservedNode},
+};
+use crate::netlink::{policy::TableState, request::LINK_GROUP};
+
+const ALIAS: &str = "netengine:0000000000000000:1000:0000000000000000";
+
+fn bounded<T, const MAX: usize>(entries: Vec<T>) -> Bounded<T, MAX> {
+    Bounded::new(entries).unwrap_or_else(|_| panic!("few entries"))
+}
+
+fn host(name: &str) -> Node {
+    Node::Host(netengine_proto::names::HostName::parse(name).expect("a name"))
+}
+
+fn node(node: Node, routes: Vec<Route>) -> NodePlan {
+    NodePlan { node, forward: false, low_ports: false, routes: bounded(routes), policy: None, resolver: None }
+}
+
+fn address(text: &str) -> IfAddr {
+    IfAddr::new(text.parse().expect("an address")).expect("fit for a host")
+}
+
+fn end(node: Node, name: IfName, last: u8, bridge: Option<IfName>, addresses: Vec<IfAddr>) -> CableEnd {
+    CableEnd { node, name, mac: Mac::local([2, 0, 0, 0, 0, last]), bridge, addresses: bounded(addresses) }
+}
+
+/// One router with one bridge, `hosts` hosts on it.
+fn plan(hosts: u8) -> NetworkPlan {
+    let bridge = IfName::numbered("br", 0);
+    let via = "10.0.0.1".parse().expect("an address");
+    let default = Route { to: "0.0.0.0/0".parse().expect("a prefix"), via };
+    let mut nodes = vec![node(Node::Gateway, vec![])];
+    let mut cables = vec![];
+    for n in 0..hosts {
+        let name = host(&format!("h{n}"));
+        nodes.push(node(name.clone(), vec![default]));
+        let a = end(Node::Gateway, IfName::numbered("p", n.into()), n, Some(bridge.clone()), vec![]);
+        let own = address(&format!("10.0.0.{}/24", n + 2));
+        cables.push(CablePlan { a, b: end(name, IfName::numbered("th", 0), n + 100, None, vec![own]) });
+    }
+    let bridges = vec![BridgePlan {
+        node: Node::Gateway,
+        name: bridge,
+        mac: Mac::local([2, 0, 0, 0, 1, 0]),
+        addresses: bounded(vec![address("10.0.0.1/24")]),
+    }];
+    let (world, owner) = (WorldId::from_bytes([0; 8]), Uid(1000));
+    NetworkPlan { world, owner, nodes: bounded(nodes), bridges: bounded(bridges), cables: bounded(cables) }
+}
+
+/// A model of the kernel: what the actions of a diff make of a node.
+#[derive(Default, Clone)]
+struct Model(BTreeMap<Node, Seen>);
+
+impl Model {
+    fn node(&mut self, node: &Node) -> &mut Seen {
+        self.0.entry(node.clone()).or_insert_with(|| Seen {
+            node: ObservedNode::default(),
+            table: TableState::Absent,
+            settings_differ: false,
+        })
+    }
+
+    fn remove_link(&mut self, node: &Node, index: u32) {
+        let seen = self.node(node);
+        seen.node.links.retain(|link| link.index != index);
+        seen.node.addresses.retain(|(on, _)| *on != index);
+        for link in &mut seen.node.links {
+            if link.master == index {
+                link.master = 0;
+            }
+        }
+        // Routes by a next hop on that link vanish with it; here: all, as every test host has one link.
+        if seen.node.addresses.is_empty() {
+            seen.node.routes.clear();
+        }
+    }
+
+    fn add_link(&mut self, node: &Node, index: u32, name: &IfName, kind: LinkKind, mac: Mac) {
+        let seen = self.node(node);
+        assert!(seen.node.links.iter().all(|l| l.index != index && l.name != name.as_str()), "{name} made twice");
+        seen.node.links.push(ObservedLink {
+            index,
+            name: name.to_string(),
+            kind,
+            mac: mac.octets(),
+            alias: None,
+            group: LINK_GROUP,
+            master: 0,
+            up: true,
+        });
+    }
+
+    fn apply(&mut self, plan: &NetworkPlan, actions: &BTreeMap<Node, Vec<Action>>) {
+        for node in plan.nodes.iter() {
+            self.node(&node.node);
+        }
+        let each = || actions.iter().flat_map(|(node, actions)| actions.iter().map(move |action| (node, action)));
+        for (node, action) in each() {
+            match action {
+                Action::DeleteLink { index, .. } => self.remove_link(node, *index),
+                Action::DeleteAddress { index, address, .. } => {
+                    self.node(node).node.addresses.retain(|entry| *entry != (*index, address.net()));
+                }
+                Action::DeleteRoute(route) => self.node(node).node.routes.retain(|r| r != route),
+                Action::Settings(_) => self.node(node).settings_differ = false,
+                _ => {}
+            }
+        }
+        for (node, action) in each() {
+            match action {
+                Action::CreateBridge { index, name, mac } => self.add_link(node, *index, name, LinkKind::Bridge, *mac),
+                Action::CreateCable { index, name, mac, peer, peer_index, peer_name, peer_mac } => {
+                    self.add_link(node, *index, name, LinkKind::Veth, *mac);
+                    self.add_link(peer, *peer_index, peer_name, LinkKind::Veth, *peer_mac);
+                }
+                _ => {}
+            }
+        }
+        for (node, action) in each() {
+            let seen = self.node(node);
+            match action {
+                Action::SetLink { index, alias, master, mac, up, .. } => {
+                    let link = seen.node.links.iter_mut().find(|l| l.index == *index).expect("the link exists");
+                    if *alias {
+                        link.alias = Some(ALIAS.into());
+                    }
+                    link.master = master.unwrap_or(link.master);
+                    link.mac = mac.map_or(link.mac, |mac| mac.octets());
+                    link.up |= up;
+                }
+                Action::AddAddress { index, address, .. } => seen.node.addresses.push((*index, address.net())),
+                Action::AddRoute(route) => seen.node.routes.push(*route),
+                _ => {}
+            }
+        }
+    }
+
+    fn converge(&mut self, plan: &NetworkPlan) -> usize {
+        for round in 0..5 {
+            let difference = diff(plan, ALIAS, &self.0);
+            assert_eq!(difference.conflict, None);
+            if difference.is_empty() && self.0.len() == plan.nodes.len() {
+                return round;
+            }
+            self.apply(plan, &difference.actions);
+        }
+        panic!("does not converge");
+    }
+}
+
+#[test]
+fn an_empty_kernel_becomes_the_plan_in_one_step_and_then_nothing_differs() {
+    let mut model = Model::default();
+    assert_eq!(model.converge(&plan(5)), 1);
+    assert_eq!(model.converge(&plan(5)), 0);
+}
+
+#[test]
+fn a_link_that_is_not_ours_is_a_conflict_and_is_never_touched() {
+    let mut model = Model::default();
+    model.converge(&plan(1));
+    let gateway = model.node(&Node::Gateway);
+    let taken = gateway.node.links.iter_mut().find(|l| l.name == "nebr0").expect("the bridge");
+    taken.alias = Some("somebody's".into());
+    let difference = diff(&plan(1), ALIAS, &model.0);
+    assert_eq!(difference.conflict.map(|object| object.name), Some("nebr0".into()));
+    assert!(difference.actions.is_empty(), "{:?}", difference.actions);
+}
+
+#[test]
+fn a_smaller_plan_removes_what_is_too_much_and_leaves_the_rest() {
+    let mut model = Model::default();
+    model.converge(&plan(3));
+    let difference = diff(&plan(2), ALIAS, &model.0);
+    let all: Vec<_> = difference.actions.values().flatten().collect();
+    assert!(matches!(all[..], [Action::DeleteLink { name, .. }] if name == "nep2"), "{all:?}");
+}
+
+fn damage() -> impl Strategy<Value = Vec<(u8, prop::sample::Index)>> {
+    prop::collection::vec((0u8..7, any::<prop::sample::Index>()), 0..6)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #[test]
+    fn any_damage_is_repaired(hosts in 1u8..6, damage in damage()) {
+        let plan = plan(hosts);
+        let mut model = Model::default();
+        model.converge(&plan);
+        let whole = model.0.clone();
+        for (kind, pick) in damage {
+            let nodes: Vec<_> = model.0.keys().cloned().collect();
+            let node = nodes[pick.index(nodes.len())].clone();
+            let links = model.node(&node).node.links.clone();
+            if links.is_empty() { continue }
+            let link = &links[pick.index(links.len())];
+            let at = |model: &mut Model| model.node(&node).node.links.iter().position(|l| l.index == link.index).expect("there");
+            let place = at(&mut model);
+            let seen = model.node(&node);
+            match kind {
+                0 => model.remove_link(&node, link.index),
+                1 => seen.node.links[place].up = false,
+                2 => seen.node.links[place].master = 0,
+                3 => seen.node.links[place].mac = [2, 9, 9, 9, 9, 9],
+                4 => seen.node.addresses.clear(),
+                5 => seen.node.routes.clear(),
+                _ => seen.settings_differ = true,
+            }
+        }
+        model.converge(&plan);
+        let shape = |model: &BTreeMap<Node, Seen>| model.iter().map(|(node, seen)| {
+            let mut links: Vec<_> = seen.node.links.iter().map(|l| (l.name.clone(), l.mac, l.up, l.master != 0)).collect();
+            let mut addresses: Vec<_> = seen.node.addresses.iter().map(|(_, net)| *net).collect();
+            links.sort();
+            addresses.sort();
+            (node.clone(), links, addresses, seen.node.routes.len())
+        }).collect::<Vec<_>>();
+        prop_assert_eq!(shape(&model.0), shape(&whole));
+    }
+}
+
+#[test]
+fn contradictions_are_refused() {
+    let good = plan(2);
+    assert_eq!(check(&good), Ok(()));
+    let broken = |alter: fn(&mut NetworkPlan)| {
+        let mut plan = plan(2);
+        alter(&mut plan);
+        check(&plan).expect_err("was accepted")
+    };
+    assert!(matches!(
+        broken(|plan| {
+            let mut nodes = plan.nodes.to_vec();
+            nodes.push(nodes[1].clone());
+            plan.nodes = bounded(nodes);
+        }),
+        PlanFault::DuplicateNode(_)
+    ));
+    assert!(matches!(broken(|plan| plan.nodes = bounded(plan.nodes[..1].to_vec())), PlanFault::UnknownNode(_)));
+    assert!(matches!(broken(|plan| plan.bridges = Bounded::default()), PlanFault::UnknownBridge(_)));
+    assert!(matches!(
+        broken(|plan| {
+            let mut cables = plan.cables.to_vec();
+            cables[1].a.name = cables[0].a.name.clone();
+            plan.cables = bounded(cables);
+        }),
+        PlanFault::DuplicateLink(_)
+    ));
+    assert!(matches!(
+        broken(|plan| {
+            let mut cables = plan.cables.to_vec();
+            cables[0].a.addresses = bounded(vec![address("10.9.9.9/24")]);
+            plan.cables = bounded(cables);
+        }),
+        PlanFault::Contradiction(_)
+    ));
+    assert!(matches!(
+        broken(|plan| {
+            let mut nodes = plan.nodes.to_vec();
+            let via = "192.0.2.1".parse().expect("an address");
+            nodes[1].routes = bounded(vec![Route { to: "0.0.0.0/0".parse().expect("a prefix"), via }]);
+            plan.nodes = bounded(nodes);
+        }),
+        PlanFault::Unreachable(_)
+    ));
+}

@@ -1,0 +1,69 @@
+//! What each process may still do: capabilities, then Landlock, then seccomp, in this order.
+
+pub mod caps;
+pub mod landlock;
+pub mod seccomp;
+
+use std::{io, os::fd::OwnedFd, path::Path};
+
+use ::caps::Capability;
+
+/// The broker: no capability; files only below its run directory.
+///
+/// # Errors
+/// Whatever the kernel refuses; the process must end.
+pub fn lock_broker(run_directory: &Path) -> io::Result<landlock::Level> {
+    caps::keep(&[])?;
+    let level = landlock::restrict(&[landlock::Allow::Directory(run_directory)])?;
+    seccomp::install(seccomp::Role::Broker)?;
+    Ok(level)
+}
+
+/// The net worker: CAP_NET_ADMIN, no file.
+///
+/// # Errors
+/// As [`lock_broker`].
+pub fn lock_net() -> io::Result<()> {
+    caps::keep(&[Capability::CAP_NET_ADMIN])?;
+    landlock::restrict(&[])?;
+    seccomp::install(seccomp::Role::Net)
+}
+
+/// The ns worker: CAP_SYS_ADMIN to make and enter namespaces, CAP_NET_ADMIN so that its sockets carry it
+/// (net/netlink/af_netlink.c, `netlink_ns_capable` asks for opener and user); files only below /proc/sys/net.
+///
+/// # Errors
+/// As [`lock_broker`].
+pub fn lock_ns(settings: &OwnedFd) -> io::Result<()> {
+    caps::keep(&[Capability::CAP_SYS_ADMIN, Capability::CAP_NET_ADMIN])?;
+    landlock::restrict(&[landlock::Allow::Settings(settings)])?;
+    seccomp::install(seccomp::Role::Ns)
+}
+
+/// The spawn worker: mounts in its children's namespaces, takes users' credentials.
+///
+/// No Landlock: it forbids mount(2) even to root, and what is started here would inherit it. Its seccomp filter is
+/// inherited too, so it denies only what a process without capabilities could not do anyway.
+///
+/// # Errors
+/// As [`lock_broker`].
+pub fn lock_spawn() -> io::Result<()> {
+    caps::keep(&[
+        Capability::CAP_SYS_ADMIN,
+        Capability::CAP_SYS_CHROOT,
+        Capability::CAP_SETUID,
+        Capability::CAP_SETGID,
+        Capability::CAP_SETPCAP,
+    ])?;
+    seccomp::install(seccomp::Role::Spawn)
+}
+
+/// The holder: nothing at all.
+///
+/// # Errors
+/// As [`lock_broker`].
+pub fn lock_holder() -> io::Result<()> {
+    caps::keep(&[])?;
+    landlock::restrict(&[])?;
+    seccomp::install(seccomp::Role::Holder)
+}

@@ -1,0 +1,9 @@
+//! The only unsafe code of rootd. Each function is safe to call.
+
+pub mod clone;
+pub mod fds;
+pub mod listen;
+pub mod netns;
+pub mod peer;
+pub mod process;
+pub mod pty;

@@ -1,0 +1,262 @@
+//! The closed vocabulary between broker and workers.
+
+use netengine_proto::{
+    bounded::Bounded,
+    ended::Ended,
+    exec::{ExecRequest, ExecStep},
+    ids::{ProcessId, WorldId},
+    limits,
+    names::HostName,
+    net::{IfAddr, IfName, Mac},
+    plan::{Policy, Resolver, Route},
+    root::Operation,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    netlink::policy::TableState,
+    plan::{observed::ObservedNode, settings::Settings},
+};
+
+/// The broker's handle for a namespace, the same in every worker.
+pub type Slot = u32;
+
+/// Why a worker did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What it tried.
+    pub operation: Operation,
+    /// On what.
+    pub object: String,
+    /// errno(3).
+    pub errno: i32,
+}
+
+/// To the ns worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum NsRequest {
+    /// Make a namespace. Answer: `Made` with [namespace, route socket, netfilter socket].
+    Create(Settings),
+    /// Open sockets in the namespace whose descriptor comes along. Answer as above.
+    Open,
+    /// Compare the settings of the namespace whose descriptor comes along.
+    Compare(Settings),
+    /// Set them.
+    Set(Settings),
+}
+
+/// From the ns worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum NsReply {
+    /// To `Create` and `Open`.
+    Made,
+    /// To `Compare`: whether they are as wanted.
+    Compared(bool),
+    /// To `Set`.
+    Set,
+    /// It could not.
+    Failed(Failure),
+}
+
+/// To the net worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum NetRequest {
+    /// Keep the descriptors that come along ([namespace, route socket, netfilter socket]) under this slot.
+    Adopt(Slot),
+    /// Close them.
+    Forget(Slot),
+    /// Read back links, addresses, routes, and compare the policy.
+    Observe {
+        /// Where.
+        slot: Slot,
+        /// The world, whose table is meant.
+        world: WorldId,
+        /// What the table should say.
+        policy: Option<Policy>,
+    },
+    /// Do these, in order.
+    Run {
+        /// Where.
+        slot: Slot,
+        /// What.
+        operations: Vec<NetOperation>,
+    },
+    /// Replace the policy table, or remove it.
+    Policy {
+        /// Where.
+        slot: Slot,
+        /// The world, whose table is meant.
+        world: WorldId,
+        /// What it shall say.
+        policy: Option<Policy>,
+    },
+}
+
+/// One change by rtnetlink, with the link's name for reports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are those of the requests in netlink::request")]
+pub enum NetOperation {
+    LoopbackUp,
+    CreateBridge { index: u32, name: IfName, mac: Mac },
+    CreateCable { index: u32, name: IfName, mac: Mac, peer: Slot, peer_index: u32, peer_name: IfName, peer_mac: Mac },
+    SetLink { index: u32, name: String, alias: Option<String>, master: Option<u32>, mac: Option<Mac>, up: bool },
+    DeleteLink { index: u32, name: String },
+    AddAddress { index: u32, name: String, address: IfAddr },
+    DeleteAddress { index: u32, name: String, address: IfAddr },
+    AddRoute(Route),
+    DeleteRoute(Route),
+}
+
+impl NetOperation {
+    /// For a failure: what was tried, and on what.
+    pub fn describe(&self) -> (Operation, String) {
+        let route = |route: &Route| format!("{} via {}", route.to, route.via);
+        match self {
+            NetOperation::LoopbackUp => (Operation::ChangeLink, "lo".into()),
+            NetOperation::CreateBridge { name, .. } | NetOperation::CreateCable { name, .. } => {
+                (Operation::CreateLink, name.to_string())
+            }
+            NetOperation::SetLink { name, .. } => (Operation::ChangeLink, name.clone()),
+            NetOperation::DeleteLink { name, .. } => (Operation::DeleteLink, name.clone()),
+            NetOperation::AddAddress { name, address, .. } | NetOperation::DeleteAddress { name, address, .. } => {
+                (Operation::SetAddress, format!("{name} {}", address.net()))
+            }
+            NetOperation::AddRoute(to) | NetOperation::DeleteRoute(to) => (Operation::SetRoute, route(to)),
+        }
+    }
+}
+
+/// From the net worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum NetReply {
+    /// Done.
+    Done,
+    /// To `Observe`.
+    Observed(ObservedNode, TableState),
+    /// It could not.
+    Failed(Failure),
+}
+
+/// What a command sees as resolv.conf and trust store: texts made by the broker from typed values.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorldFiles {
+    /// /etc/resolv.conf.
+    pub resolv_conf: String,
+    /// /etc/ssl/certs/ca-certificates.crt.
+    pub trust_store: String,
+}
+
+impl WorldFiles {
+    /// The files of a node's resolver.
+    pub fn of(resolver: &Resolver) -> Self {
+        crate::worker::files::render(resolver)
+    }
+}
+
+/// A program of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OurProgram {
+    /// `netengine-worldd --role worldd`.
+    Worldd,
+    /// `netengine-worldd --role prober`.
+    Prober(HostName),
+}
+
+/// A user's credentials, as the kernel reported them for its own connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// User id, never 0.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Bounded<u32, 65_536>,
+}
+
+/// To the spawn worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum SpawnRequest {
+    /// Start a program of ours. Descriptors: [namespace, leash].
+    Program {
+        /// Whose run directory.
+        world: WorldId,
+        /// Which program.
+        program: OurProgram,
+        /// What it sees as resolv.conf and trust store, if anything.
+        files: Option<WorldFiles>,
+    },
+    /// Start a user's command. Descriptors: [namespace, leash, the user's connection, the user's process].
+    Command {
+        /// As whom.
+        user: User,
+        /// What.
+        request: Box<ExecRequest>,
+        /// What it sees as resolv.conf and trust store.
+        files: WorldFiles,
+    },
+    /// Start a holder. Descriptors: [its listening socket].
+    Holder,
+    /// Remove a world's directories.
+    Erase(WorldId),
+}
+
+/// From the spawn worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum SpawnReply {
+    /// Done; for programs and commands: the attendant exists, its report comes by the leash.
+    Done,
+    /// To `Erase`: whether anything was there.
+    Erased(bool),
+    /// It could not.
+    Failed(Failure),
+}
+
+/// From an attendant, by its leash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// The program runs.
+    Running,
+    /// It could not be started.
+    Failed {
+        /// At which step.
+        step: ExecStep,
+        /// errno(3).
+        errno: i32,
+    },
+    /// It ended, and all its descendants are gone.
+    Ended(Ended),
+}
+
+/// To the holder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HolderRequest {
+    /// Keep the descriptor that comes along under this key, in place of a former one.
+    Keep(HeldKey),
+    /// Close it.
+    Drop(HeldKey),
+    /// Send all, one `Held` each with its descriptor, then `End`.
+    List,
+    /// Exit when nothing is kept.
+    Quit,
+}
+
+/// From the holder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HolderReply {
+    /// One kept descriptor.
+    Held(HeldKey),
+    /// That was all.
+    End,
+}
+
+/// What a kept descriptor is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum HeldKey {
+    /// A namespace: world, and the node's place in the world's own count.
+    Namespace(WorldId, netengine_proto::plan::Node),
+    /// The broker's end of a leash.
+    Leash(WorldId, ProcessId),
+}
+
+/// Descriptors the holder keeps at most.
+pub const HELD: usize = limits::NODES_TOTAL + limits::PROCESSES_TOTAL;

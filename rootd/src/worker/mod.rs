@@ -1,0 +1,12 @@
+//! The processes that do what the broker decided. Each is single-threaded, reads one request at a time from its
+//! socketpair, and ends when the broker's end closes.
+
+pub mod attendant;
+pub mod channel;
+pub mod erase;
+pub mod files;
+pub mod holder;
+pub mod message;
+pub mod net;
+pub mod ns;
+pub mod spawn;

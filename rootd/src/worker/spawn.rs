@@ -1,0 +1,155 @@
+//! The spawn worker: starts programs and commands, each under an attendant; starts the holder; erases directories.
+//!
+//! It never runs anything as uid 0, and what it runs has no capability and can gain none.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use netengine_proto::{ids::WorldId, root::Operation};
+
+use super::{
+    attendant,
+    channel::Channel,
+    erase, holder,
+    message::{Failure, SpawnReply, SpawnRequest},
+};
+use crate::{
+    sandbox,
+    sys::{
+        clone::{Forked, Into, exit_now, fork_into},
+        fds, process,
+    },
+};
+
+/// What the spawn worker is told once, at start, from root-owned configuration.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// The one program that may run as `world`.
+    pub worldd: PathBuf,
+    /// The user of worldd and probers.
+    pub world: Account,
+    /// The only uid whose control connections worldd serves.
+    pub userd_uid: u32,
+    /// Parent of the worlds' run directories.
+    pub worlds_run: PathBuf,
+    /// Parent of the worlds' persistent directories.
+    pub worlds_state: PathBuf,
+}
+
+/// A system account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// User id, never 0.
+    pub uid: u32,
+    /// Primary group id.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+/// Serves until the broker is gone.
+pub fn run(mut channel: Channel, site: &Site) -> ExitCode {
+    if process::reap_automatically().is_err() {
+        return ExitCode::FAILURE;
+    }
+    while let Ok(Some((request, fds))) = channel.receive::<SpawnRequest>() {
+        let reply = serve(site, request, fds).unwrap_or_else(SpawnReply::Failed);
+        if channel.reply(&reply, &[]).is_err() {
+            break;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn serve(site: &Site, request: SpawnRequest, fds: Vec<OwnedFd>) -> Result<SpawnReply, Failure> {
+    match request {
+        SpawnRequest::Program { world, program, files } => {
+            let [ns, leash] = take(fds)?;
+            if fork(Into::NewPid)? == Forked::Child {
+                fds::close_others(&[ns.as_fd(), leash.as_fd()]);
+                attendant::program(&attendant::ProgramStart { site, world, program, files, ns, leash });
+            }
+            Ok(SpawnReply::Done)
+        }
+        SpawnRequest::Command { user, request, files } => {
+            let [ns, leash, connection, caller] = take(fds)?;
+            if user.uid == 0 || user.uid == netengine_proto::ids::Uid::OVERFLOW.0 {
+                return Err(failure(nix::libc::EPERM));
+            }
+            if fork(Into::NewPid)? == Forked::Child {
+                fds::close_others(&[ns.as_fd(), leash.as_fd(), connection.as_fd(), caller.as_fd()]);
+                attendant::command(attendant::CommandStart { user, request, files, ns, leash, connection, caller });
+            }
+            Ok(SpawnReply::Done)
+        }
+        SpawnRequest::Holder => {
+            let [listener] = take(fds)?;
+            if fork(Into::Same)? == Forked::Child {
+                fds::close_others(&[listener.as_fd()]);
+                become_holder(&listener);
+            }
+            Ok(SpawnReply::Done)
+        }
+        SpawnRequest::Erase(world) => erase_world(site, world),
+    }
+}
+
+fn take<const N: usize>(fds: Vec<OwnedFd>) -> Result<[OwnedFd; N], Failure> {
+    fds.try_into().map_err(|_| failure(nix::libc::EBADF))
+}
+
+fn failure(errno: i32) -> Failure {
+    Failure { operation: Operation::StartProgram, object: String::new(), errno }
+}
+
+fn fork(into: Into) -> Result<Forked, Failure> {
+    fork_into(into).map_err(|error| failure(error.raw_os_error().unwrap_or(nix::libc::EAGAIN)))
+}
+
+/// A session of its own, so that what ends rootd's process group does not end it; then no privilege at all.
+fn become_holder(listener: &OwnedFd) -> ! {
+    let locked = || -> io::Result<()> {
+        nix::unistd::setsid()?;
+        process::forbid_dump()?;
+        sandbox::lock_holder()
+    };
+    let status = if locked().is_ok() { holder::run(listener) } else { ExitCode::FAILURE };
+    exit_now(i32::from(status != ExitCode::SUCCESS))
+}
+
+/// In a child of its own, as the worlds' user, so that no link planted by a world reaches anything else.
+fn erase_world(site: &Site, world: WorldId) -> Result<SpawnReply, Failure> {
+    let error = |error: io::Error| Failure {
+        operation: Operation::DeleteDirectory,
+        object: world.to_string(),
+        errno: error.raw_os_error().unwrap_or(nix::libc::EIO),
+    };
+    let (reads, writes) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|e| error(e.into()))?;
+    if fork(Into::Same)? == Forked::Child {
+        fds::close_others(&[writes.as_fd()]);
+        let verdict = attendant::become_account(&site.world)
+            .and_then(|()| attendant::drop_privileges())
+            .and_then(|()| erase::world(site, world));
+        let answer = match verdict {
+            Ok(present) => [0, 0, 0, 0, u8::from(present)],
+            Err(e) => {
+                let [a, b, c, d] = e.raw_os_error().unwrap_or(nix::libc::EIO).to_be_bytes();
+                [a, b, c, d, 0]
+            }
+        };
+        let _ = nix::unistd::write(&writes, &answer);
+        exit_now(0);
+    }
+    drop(writes);
+    let mut answer = [0u8; 5];
+    let read = nix::unistd::read(&reads, &mut answer).map_err(|e| error(e.into()))?;
+    match (read, i32::from_be_bytes([answer[0], answer[1], answer[2], answer[3]])) {
+        (5, 0) => Ok(SpawnReply::Erased(answer[4] == 1)),
+        (5, errno) => Err(error(io::Error::from_raw_os_error(errno))),
+        _ => Err(error(io::Error::from_raw_os_error(nix::libc::ECHILD))),
+    }
+}
