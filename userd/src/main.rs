@@ -1,2 +1,5 @@
-//! To be filled.
-fn main() {}
+//! `netengine-userd`: see [`netengine_userd::start`].
+
+fn main() -> std::process::ExitCode {
+    netengine_userd::start::main()
+}

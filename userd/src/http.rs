@@ -1,0 +1,68 @@
+//! The HTTP API over Unix sockets.
+
+mod accept;
+mod answer;
+pub mod openapi;
+mod routes;
+mod stream;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use netengine_proto::{ids::Uid, limits};
+
+pub use self::{
+    accept::accept_loop,
+    routes::{ROUTES, Route, router},
+};
+use crate::{orchestrator::Orchestrator, start::sockets::SocketRole};
+
+/// What every request can reach.
+#[derive(Clone)]
+pub struct App {
+    orchestrator: Orchestrator,
+    sockets: Arc<Vec<(SocketRole, String)>>,
+    connections: Arc<Mutex<HashMap<Uid, usize>>>,
+}
+
+impl App {
+    /// Over this orchestrator; `sockets` are shown by `doctor`.
+    pub fn new(orchestrator: Orchestrator, sockets: Vec<(SocketRole, String)>) -> Self {
+        Self { orchestrator, sockets: Arc::new(sockets), connections: Arc::default() }
+    }
+
+    /// Counts one more connection of `uid`; `None` when it has as many as it may. Uncounted when dropped.
+    fn admit(&self, uid: Uid) -> Option<Admitted> {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = connections.entry(uid).or_default();
+        if *count >= limits::API_CONNECTIONS_PER_USER {
+            return None;
+        }
+        *count += 1;
+        Some(Admitted { connections: self.connections.clone(), uid })
+    }
+}
+
+/// One counted connection.
+struct Admitted {
+    connections: Arc<Mutex<HashMap<Uid, usize>>>,
+    uid: Uid,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = connections.get_mut(&self.uid) {
+            *count -= 1;
+            if *count == 0 {
+                connections.remove(&self.uid);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "http/tests.rs"]
+mod tests;

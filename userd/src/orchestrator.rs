@@ -1,0 +1,265 @@
+//! Runs operations: observes, plans, runs the steps, checks by live clients, and undoes what an operation made that
+//! cannot be completed.
+//!
+//! An operation is a row before it is anything else; each of its steps is idempotent and carries a stored key. So an
+//! operation that a crash interrupted is simply run again: it completes, or fails and is undone.
+
+mod attempt;
+mod check;
+mod drive;
+mod follow;
+mod queries;
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use netengine_proto::{
+    api::{Accepted, OperationStatus, Problem, ProblemKind},
+    ids::OperationId,
+    names::WorldName,
+};
+use netengine_spec::{Spec, immutable_violations, model::Lifecycle};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use self::follow::follow_root;
+use crate::{
+    decide::{OperationRef, Verdict, WorldRef, WorldSlot, act},
+    events::Bus,
+    ids,
+    plan::{PlanError, Target, phases},
+    problem::problem,
+    root_link::RootLink,
+    start::config::{Config, Quotas},
+    store::{
+        Store,
+        operations::{Kind, Operation},
+        quota::Size,
+    },
+    time,
+};
+
+/// An `up` without `--timeout` gives up after this.
+const UP_TIME: Duration = Duration::from_secs(120);
+/// Longest `--timeout`.
+const UP_TIME_MAX: Duration = Duration::from_secs(3600);
+
+struct Inner {
+    store: Store,
+    root: RootLink,
+    bus: Arc<Bus>,
+    worlds_dir: PathBuf,
+    quotas: Quotas,
+    tasks: TaskTracker,
+    at_work: Mutex<HashMap<OperationId, CancellationToken>>,
+    closing: CancellationToken,
+}
+
+/// All operations on worlds.
+#[derive(Clone)]
+pub struct Orchestrator(Arc<Inner>);
+
+/// What `up` is asked for.
+#[derive(Debug, Clone)]
+pub struct UpOrder {
+    /// The merged and checked spec.
+    pub spec: Spec,
+    /// The last phase to bring up.
+    pub up_to: u8,
+    /// Give up and undo after this.
+    pub timeout: Option<Duration>,
+}
+
+impl Orchestrator {
+    /// Over this store and this rootd.
+    pub fn new(store: Store, root: RootLink, bus: Arc<Bus>, config: &Config) -> Self {
+        Self(Arc::new(Inner {
+            store,
+            root,
+            bus,
+            worlds_dir: config.worlds_dir.clone(),
+            quotas: config.quotas,
+            tasks: TaskTracker::new(),
+            at_work: Mutex::default(),
+            closing: CancellationToken::new(),
+        }))
+    }
+
+    /// The database.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// The link to rootd.
+    pub fn root(&self) -> &RootLink {
+        &self.0.root
+    }
+
+    /// The stream of events.
+    pub fn bus(&self) -> &Bus {
+        &self.0.bus
+    }
+
+    /// Where worlds' sockets and logs are.
+    pub fn worlds_dir(&self) -> &std::path::Path {
+        &self.0.worlds_dir
+    }
+
+    /// Begins to make a world equal to a spec. Quotas and immutable paths are checked before anything is touched.
+    ///
+    /// # Errors
+    /// A [`Problem`]; nothing was done then.
+    pub async fn up(&self, verdict: Verdict<act::Up, WorldSlot>, order: UpOrder) -> Result<Accepted, Problem> {
+        let slot = verdict.object();
+        let what = format!("cannot start world \"{}\"", slot.name);
+        if order.spec.name() != &slot.name {
+            return Err(problem(
+                ProblemKind::Usage,
+                what,
+                "the spec names another world",
+                "pass the spec of this world",
+            ));
+        }
+        let store = &self.0.store;
+        let found = store.find(slot).await.map_err(|error| error.problem(&what))?;
+        let known = match &found {
+            Some(reference) => store.load(reference).await.map_err(|error| error.problem(&what))?,
+            None => None,
+        };
+        if let Some(old) = known.as_ref().and_then(|world| world.spec.as_ref()) {
+            refuse_immutable(&what, old, &order.spec)?;
+        }
+        let id = known.as_ref().map_or_else(ids::world, |world| world.reference.id);
+        let world = WorldRef { id, owner: slot.owner, name: slot.name.clone() };
+        let target = Target::new(order.spec, id, slot.owner).map_err(|error| too_large(&what, &error))?;
+        let (nodes, links) = target.size();
+        let held = known.as_ref().map_or(Size::default(), |world| world.size);
+        let size = Size { worlds: 1, nodes, links };
+        let more = Size { worlds: 1 - held.worlds, nodes: nodes - held.nodes, links: links - held.links };
+
+        let limit = order.timeout.unwrap_or(UP_TIME).min(UP_TIME_MAX);
+        let operation = self.new_operation(Kind::Up, world, Some(target.spec), order.up_to, Some(limit));
+        // An administrator sets the quotas, so `admin.sock` is not bound by them; what it makes still counts.
+        let quotas = (!verdict.principal().is_admin()).then_some(&self.0.quotas);
+        let begun = store.begin_up(&operation, known.is_some(), more, size, quotas).await;
+        begun.map_err(|error| error.problem(&what))?;
+        Ok(self.spawn(operation))
+    }
+
+    /// Begins to remove a world with everything it has.
+    ///
+    /// # Errors
+    /// A [`Problem`]; nothing was done then.
+    pub async fn down(
+        &self,
+        verdict: Verdict<act::Down, WorldRef>,
+        confirm: Option<&str>,
+    ) -> Result<Accepted, Problem> {
+        let name = &verdict.object().name;
+        let what = format!("cannot remove world \"{name}\"");
+        let world = self.0.store.world(&verdict).await.map_err(|error| error.problem(&what))?;
+        let persistent = world.spec.as_ref().is_some_and(|spec| spec.lifecycle() == Lifecycle::Persistent);
+        if persistent && confirm != Some(name.as_str()) {
+            let help = format!("repeat it with `--confirm {name}`; its data cannot be restored");
+            return Err(problem(ProblemKind::Confirmation, what, "it is persistent and was not confirmed", help));
+        }
+        let operation = self.new_operation(Kind::Down, verdict.object().clone(), None, phases::LAST, None);
+        let quotas = (!verdict.principal().is_admin()).then_some(&self.0.quotas);
+        self.0.store.begin_down(&operation, quotas).await.map_err(|error| error.problem(&what))?;
+        Ok(self.spawn(operation))
+    }
+
+    /// Cancels an `up`: what it made is undone. One that has ended stays as it is.
+    ///
+    /// # Errors
+    /// A [`Problem`] for a removal, which can only be completed.
+    pub async fn cancel(
+        &self,
+        verdict: Verdict<act::CancelOperation, OperationRef>,
+    ) -> Result<OperationStatus, Problem> {
+        let what = format!("cannot cancel operation {}", verdict.object().id);
+        let status = self.0.store.operation(&verdict).await.map_err(|error| error.problem(&what))?;
+        if status.kind == Kind::Down.as_str() && status.problem.is_none() {
+            let cause = "a removal cannot be stopped half-way";
+            return Err(problem(ProblemKind::Refused, what, cause, "wait for it, then bring the world up again"));
+        }
+        if let Some(token) = self.at_work().get(&verdict.object().id) {
+            token.cancel();
+        }
+        Ok(status)
+    }
+
+    /// Takes up the operations that an earlier run left at work.
+    ///
+    /// # Errors
+    /// [`crate::store::StoreError`] when they cannot be read.
+    pub async fn finish_interrupted(&self) -> Result<(), crate::store::StoreError> {
+        for operation in self.0.store.interrupted().await? {
+            tracing::info!(operation = %operation.id, world = %operation.world.id, "taking up an interrupted operation");
+            self.spawn(operation);
+        }
+        Ok(())
+    }
+
+    /// Stops driving operations. They stay in the database as they are and are taken up by the next start.
+    pub async fn close(&self) {
+        self.0.closing.cancel();
+        self.0.tasks.close();
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.0.tasks.wait()).await;
+        self.0.store.close().await;
+    }
+
+    fn new_operation(
+        &self,
+        kind: Kind,
+        world: WorldRef,
+        spec: Option<Spec>,
+        up_to: u8,
+        limit: Option<Duration>,
+    ) -> Operation {
+        let begun_at = time::now_ms();
+        let deadline = limit.map(|limit| begun_at.saturating_add(i64::try_from(limit.as_millis()).unwrap_or(i64::MAX)));
+        Operation { id: ids::operation(), kind, world, spec, up_to, deadline, begun_at, undoing: false, resumed: false }
+    }
+
+    fn spawn(&self, operation: Operation) -> Accepted {
+        let accepted = Accepted { operation: operation.id.to_string(), world: operation.world.name.to_string() };
+        let cancel = CancellationToken::new();
+        self.at_work().insert(operation.id, cancel.clone());
+        let orchestrator = self.clone();
+        self.0.tasks.spawn(async move {
+            let id = operation.id;
+            let closing = orchestrator.0.closing.clone();
+            tokio::select! {
+                () = closing.cancelled() => {}
+                () = drive::drive(&orchestrator, operation, cancel) => {}
+            }
+            orchestrator.at_work().remove(&id);
+        });
+        accepted
+    }
+
+    fn at_work(&self) -> std::sync::MutexGuard<'_, HashMap<OperationId, CancellationToken>> {
+        self.0.at_work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn refuse_immutable(what: &str, old: &Spec, new: &Spec) -> Result<(), Problem> {
+    let violations = immutable_violations(old, new);
+    let Some(first) = violations.first() else { return Ok(()) };
+    let cause = format!("{} cannot change while the world exists: {}", first.path, first.reason);
+    let help = "take the old value back, or remove the world with `netengine down` first";
+    let mut refused = problem(ProblemKind::Refused, what, cause, help);
+    refused.diagnostics = violations.iter().filter_map(|violation| serde_json::to_value(violation).ok()).collect();
+    Err(refused)
+}
+
+fn too_large(what: &str, error: &PlanError) -> Problem {
+    problem(ProblemKind::Spec, what, error.to_string(), "give the network a larger subnet or fewer vantage hosts")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! Drives one operation to its end: done, or failed with everything undone.
+
+use std::time::Duration;
+
+use netengine_proto::api::{OperationState, Problem, ProblemKind, WorldState};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Orchestrator,
+    attempt::{Attempt, AttemptError, Stop},
+};
+use crate::{
+    ids,
+    plan::Target,
+    problem::{about, problem},
+    store::{
+        StoreError,
+        operations::{Failure, Kind, Operation, Success},
+        quota::Size,
+        worlds::World,
+    },
+};
+
+/// Tries to write the end of an operation while the database is away, and the wait between them.
+const WRITE_TRIES: (u32, Duration) = (5, Duration::from_secs(2));
+
+/// Drives `operation` to its end.
+pub(super) async fn drive(orchestrator: &Orchestrator, operation: Operation, cancel: CancellationToken) {
+    let ended = match operation.kind {
+        Kind::Down => drive_down(orchestrator, &operation).await,
+        Kind::Up | Kind::Repair => drive_up(orchestrator, &operation, cancel).await,
+    };
+    if let Err(error) = ended {
+        // The row stays at work; the next start of the daemon takes it up.
+        tracing::error!(operation = %operation.id, %error, "cannot write the end of an operation");
+    }
+}
+
+async fn drive_down(orchestrator: &Orchestrator, operation: &Operation) -> Result<(), StoreError> {
+    let world = &operation.world;
+    match orchestrator.root().delete_world(ids::call_key(), world.id, world.owner).await {
+        Ok(deleted) => {
+            let removed = u64::try_from(deleted.removed.len()).unwrap_or(u64::MAX);
+            written(|| orchestrator.store().finish_down(operation, removed)).await
+        }
+        Err(error) => {
+            let problem = error.problem(format!("cannot remove world \"{}\"", world.name));
+            let size = match orchestrator.store().load(world).await? {
+                Some(stored) => stored.size,
+                None => Size::default(),
+            };
+            let left = (WorldState::Failed, format!("removal failed: {}", problem.cause));
+            let failure = Failure { state: OperationState::Failed, problem, world: Some(left), size };
+            written(|| orchestrator.store().finish_failed(operation, &failure)).await
+        }
+    }
+}
+
+async fn drive_up(
+    orchestrator: &Orchestrator,
+    operation: &Operation,
+    cancel: CancellationToken,
+) -> Result<(), StoreError> {
+    let stored = orchestrator.store().load(&operation.world).await?;
+    let verb = if operation.kind == Kind::Repair { "repair" } else { "start" };
+    let what = format!("cannot {verb} world \"{}\"", operation.world.name);
+    let before = stored.as_ref().and_then(|world| world.spec.clone());
+    let before = before.and_then(|spec| Target::new(spec, operation.world.id, operation.world.owner).ok());
+    let error = if operation.undoing {
+        let help = "run `netengine up` again";
+        AttemptError::Failed(problem(ProblemKind::Failed, "", "it was interrupted while it was being undone", help))
+    } else {
+        match attempt(orchestrator, operation, before.as_ref(), cancel).await {
+            Ok(success) => return written(|| orchestrator.store().finish_up(operation, &success)).await,
+            Err(error) => error,
+        }
+    };
+    let (state, problem) = match error {
+        AttemptError::Failed(problem) => (OperationState::Failed, about(problem, what)),
+        AttemptError::Cancelled => {
+            let cause = "it was cancelled; what it made is undone";
+            (OperationState::Cancelled, problem(ProblemKind::Failed, what, cause, "run `netengine up` again"))
+        }
+        AttemptError::Engine(problem) => (OperationState::Failed, about(problem, what)),
+    };
+    tracing::warn!(operation = %operation.id, cause = problem.cause, "undoing");
+    written(|| orchestrator.store().begin_undo(operation, &problem)).await?;
+    let failure = undo(orchestrator, operation, stored, before, state, problem).await;
+    written(|| orchestrator.store().finish_failed(operation, &failure)).await
+}
+
+async fn attempt(
+    orchestrator: &Orchestrator,
+    operation: &Operation,
+    before: Option<&Target>,
+    cancel: CancellationToken,
+) -> Result<Success, AttemptError> {
+    let missing = || problem(ProblemKind::Failed, "", "the operation has no spec", "run `netengine up` again");
+    let spec = operation.spec.clone().ok_or_else(missing)?;
+    let target = Target::new(spec, operation.world.id, operation.world.owner)
+        .map_err(|error| problem(ProblemKind::Spec, "", error.to_string(), "change the spec"))?;
+    let stop = Stop { cancel, deadline: operation.deadline };
+    let is_unsure = operation.kind == Kind::Repair || operation.resumed;
+    let attempt = Attempt { orchestrator, operation, target: &target, before, is_unsure, is_recorded: true, stop };
+    attempt.run().await
+}
+
+/// Undoes an `up`: a world that was never up is removed, another is brought back to what it was.
+///
+/// What cannot be undone now is not forgotten: the world stays with the reason, and `down` or `up` or the next start
+/// goes on from there.
+async fn undo(
+    orchestrator: &Orchestrator,
+    operation: &Operation,
+    stored: Option<World>,
+    before: Option<Target>,
+    state: OperationState,
+    mut problem: Problem,
+) -> Failure {
+    let Some(before) = before else {
+        let world = &operation.world;
+        let deleted = orchestrator.root().delete_world(ids::call_key(), world.id, world.owner).await;
+        let size = stored.map_or(Size::default(), |world| world.size);
+        let left = deleted.err().map(|error| (WorldState::Failed, format!("undoing failed: {error}")));
+        if left.is_some() {
+            problem.help = format!("remove the rest with `netengine down {}`", world.name);
+        }
+        return Failure { state, problem, world: left, size };
+    };
+    let (nodes, links) = before.size();
+    let size = Size { worlds: 1, nodes, links };
+    let restored = if operation.kind == Kind::Repair {
+        // There is nothing else to go back to.
+        Err(AttemptError::Failed(problem.clone()))
+    } else {
+        let (target, stop) = (&before, Stop::never());
+        let attempt =
+            Attempt { orchestrator, operation, target, before: None, is_unsure: true, is_recorded: false, stop };
+        attempt.run().await
+    };
+    let world = match restored {
+        Ok(success) => (WorldState::Ready, success.phase.detail),
+        Err(AttemptError::Failed(problem) | AttemptError::Engine(problem)) => (WorldState::Degraded, problem.cause),
+        Err(AttemptError::Cancelled) => (WorldState::Degraded, problem.cause.clone()),
+    };
+    Failure { state, problem, world: Some(world), size }
+}
+
+/// Writes the end of something that has happened, again while the database is away.
+async fn written<F>(write: impl Fn() -> F) -> Result<(), StoreError>
+where
+    F: Future<Output = Result<(), StoreError>>,
+{
+    let (tries, pause) = WRITE_TRIES;
+    for left in (0..tries).rev() {
+        match write().await {
+            Err(error) if left > 0 => {
+                tracing::error!(%error, "cannot write to the database; trying again");
+                tokio::time::sleep(pause).await;
+            }
+            other => return other,
+        }
+    }
+    Ok(())
+}

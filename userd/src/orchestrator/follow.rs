@@ -1,0 +1,201 @@
+//! Follows rootd: adopts worlds when it is (back) there, removes what nobody owns, restarts a worldd that ended.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use netengine_proto::{
+    api::WorldState,
+    ids::WorldId,
+    root::{ProcessKind, RootEvent},
+};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::{Orchestrator, attempt};
+use crate::{
+    decide::{Principal, Verdict, WorldRef, act, decide},
+    ids,
+    plan::Target,
+    root_link::RootLinkError,
+    store::{StoreError, events::NewEvent, operations::Kind},
+};
+
+/// One wait for events.
+const WAIT: Duration = Duration::from_secs(20);
+/// Pause after rootd could not be reached, first and longest.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// Restarts of one world's worldd within [`RESTART_WINDOW`]; then it stays down until somebody looks.
+const RESTARTS: usize = 5;
+const RESTART_WINDOW: Duration = Duration::from_secs(60);
+/// A repair gives up after this.
+const REPAIR_TIME: Duration = Duration::from_secs(60);
+
+/// Follows rootd until `stop`.
+pub async fn follow_root(orchestrator: Orchestrator, stop: CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = follow(&orchestrator) => {}
+    }
+}
+
+async fn follow(orchestrator: &Orchestrator) {
+    let mut restarts: HashMap<WorldId, Vec<Instant>> = HashMap::new();
+    let (mut known, mut cursor, mut pause) = (None, 0, PAUSE.0);
+    let mut was_away = false;
+    loop {
+        let followed = async {
+            let (hello, generation) = orchestrator.root().hello().await?;
+            if known != Some(generation) {
+                tracing::info!(release = hello.release, "rootd is there");
+                known = Some(generation);
+                cursor = hello.cursor;
+                reconcile(orchestrator).await?;
+            }
+            let events = orchestrator.root().next_events(cursor, WAIT).await?;
+            cursor = events.cursor;
+            if events.lagged {
+                reconcile(orchestrator).await?;
+            }
+            for event in events.events {
+                handle(orchestrator, &mut restarts, event).await?;
+            }
+            Ok::<(), FollowError>(())
+        };
+        match followed.await {
+            Ok(()) => (pause, was_away) = (PAUSE.0, false),
+            Err(error) => {
+                if !was_away {
+                    tracing::warn!(%error, "cannot follow rootd; trying again");
+                }
+                was_away = true;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE.1);
+            }
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum FollowError {
+    #[error(transparent)]
+    Root(#[from] RootLinkError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Compares what the database and rootd hold.
+///
+/// A world that only rootd holds is removed: its row was never written, or its removal was. rootd is asked first, so a
+/// world that is being made has its row by the time the database is read. A world that should run and does not as it
+/// should is made again.
+async fn reconcile(orchestrator: &Orchestrator) -> Result<(), FollowError> {
+    let held = orchestrator.root().list_worlds().await?;
+    let stored = orchestrator.store().all_worlds().await?;
+    for orphan in held.iter().filter(|held| stored.iter().all(|(world, _)| world.id != held.world)) {
+        tracing::warn!(world = %orphan.world, "removing a world that is in nobody's name");
+        orchestrator.root().delete_world(ids::call_key(), orphan.world, orphan.owner).await?;
+    }
+    for (world, state) in stored {
+        let is_settled = matches!(state, WorldState::Ready | WorldState::Degraded);
+        if !is_settled {
+            continue;
+        }
+        let reason = match held.iter().find(|held| held.world == world.id) {
+            None => Some("its network was gone after a restart".to_owned()),
+            Some(held) => match &held.degraded {
+                Some(why) => Some(format!("rootd could not restore it: {why}")),
+                None => whats_wrong(orchestrator, &world, state).await?,
+            },
+        };
+        if let Some(reason) = reason {
+            repair(orchestrator, world, &reason).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Why a world that rootd holds is not what it should be; `None` when it is.
+async fn whats_wrong(
+    orchestrator: &Orchestrator,
+    world: &WorldRef,
+    state: WorldState,
+) -> Result<Option<String>, StoreError> {
+    let Some(stored) = orchestrator.store().load(world).await? else { return Ok(None) };
+    let Some(spec) = stored.spec else { return Ok(None) };
+    let Ok(target) = Target::new(spec, world.id, world.owner) else { return Ok(None) };
+    Ok(match attempt::observe(orchestrator, world, Some(&target)).await {
+        Err(problem) => Some(problem.cause),
+        Ok(observed) if !observed.drift.is_empty() => Some("its network differs from the plan".to_owned()),
+        Ok(observed) if observed.health.is_none() => Some("its worldd did not run".to_owned()),
+        Ok(_) if state == WorldState::Degraded => Some(stored.detail),
+        Ok(_) => None,
+    })
+}
+
+/// Begins to make a world what its spec says. Does nothing when an operation is at work on it or it is gone.
+async fn repair(orchestrator: &Orchestrator, world: WorldRef, reason: &str) -> Result<(), StoreError> {
+    let Some(stored) = orchestrator.store().load(&world).await? else { return Ok(()) };
+    let Some(spec) = stored.spec else { return Ok(()) };
+    let Some(verdict) = daemon_verdict(world.clone()) else { return Ok(()) };
+    let operation = orchestrator.new_operation(Kind::Repair, world, Some(spec), stored.up_to, Some(REPAIR_TIME));
+    match orchestrator.store().begin_repair(&verdict, &operation, reason).await {
+        Err(StoreError::Conflict) => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => {
+            orchestrator.spawn(operation);
+            Ok(())
+        }
+    }
+}
+
+fn daemon_verdict(world: WorldRef) -> Option<Verdict<act::Repair, WorldRef>> {
+    decide(Principal::daemon(), act::Repair, world).ok()
+}
+
+async fn handle(
+    orchestrator: &Orchestrator,
+    restarts: &mut HashMap<WorldId, Vec<Instant>>,
+    event: RootEvent,
+) -> Result<(), FollowError> {
+    let RootEvent::ProcessEnded { world, process, kind, ended } = event;
+    if kind != ProcessKind::Worldd {
+        return Ok(());
+    }
+    let stored = orchestrator.store().all_worlds().await?;
+    let Some((reference, state)) = stored.into_iter().find(|(stored, _)| stored.id == world) else {
+        restarts.remove(&world);
+        return Ok(());
+    };
+    let Some(verdict) = daemon_verdict(reference.clone()) else { return Ok(()) };
+    let data = json!({ "process": process.to_string(), "ended": ended });
+    let ended = NewEvent::new("process.ended", None, format!("worldd ended: {ended:?}")).data(data);
+    orchestrator.store().tell(&verdict, ended).await?;
+    if !matches!(state, WorldState::Ready | WorldState::Degraded) {
+        return Ok(());
+    }
+    let tries = restarts.entry(world).or_default();
+    tries.retain(|at| at.elapsed() < RESTART_WINDOW);
+    if tries.len() >= RESTARTS {
+        let reason = format!("worldd ended {RESTARTS} times within a minute and is not restarted");
+        orchestrator.store().degrade(&verdict, &reason).await?;
+        return Ok(());
+    }
+    tries.push(Instant::now());
+    // 0, 0.1, 0.4, 1.6, 6.4 seconds: a fault that passes costs little, one that stays costs nothing.
+    let exponent = u32::try_from(tries.len().saturating_sub(2)).unwrap_or(0);
+    let delay = if tries.len() == 1 { Duration::ZERO } else { Duration::from_millis(100) * 4u32.pow(exponent) };
+    let later = orchestrator.clone();
+    orchestrator.0.tasks.spawn(async move {
+        tokio::select! {
+            () = later.0.closing.cancelled() => {}
+            () = tokio::time::sleep(delay) => {
+                if let Err(error) = repair(&later, reference, "its worldd ended").await {
+                    tracing::error!(%error, "cannot begin a repair");
+                }
+            }
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! Pure planning: from a spec and what was observed to what has to be done. Nothing here waits, reads a clock or a file.
+
+pub mod diff;
+pub mod network;
+pub mod phases;
+pub mod steps;
+
+use std::net::IpAddr;
+
+use netengine_proto::{
+    control::{Desired, NtpService},
+    ids::{Uid, WorldId},
+    names::HostName,
+    plan::{NetworkPlan, Node},
+};
+use netengine_spec::Spec;
+
+pub use self::network::{PlanError, network_plan};
+
+/// The NTP port (RFC 5905, section 7.2).
+pub const NTP_PORT: u16 = 123;
+/// What our NTP server announces: it follows the host's clock, which itself has a source of some stratum.
+const NTP_STRATUM: u8 = 10;
+/// Requests per second of one source before kiss-o'-death: clients ask once in 64 s at least, once in 2 s in a burst.
+const NTP_RATE: u32 = 16;
+
+/// Everything a world is to be, derived from its spec.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// The spec.
+    pub spec: Spec,
+    /// Its network.
+    pub network: NetworkPlan,
+    /// What its worldd serves.
+    pub desired: Desired,
+    /// Where a client of network `core` is sure to reach the world's time server.
+    pub ntp_addresses: Vec<IpAddr>,
+    /// The vantage host that live checks run in.
+    pub prober: HostName,
+}
+
+impl Target {
+    /// Derives it.
+    ///
+    /// # Errors
+    /// [`PlanError`] when the spec asks for more than a network or a plan can hold.
+    pub fn new(spec: Spec, world: WorldId, owner: Uid) -> Result<Self, PlanError> {
+        let network = network_plan(&spec, world, owner)?;
+        let services = network.cables.iter().flat_map(|cable| [&cable.a, &cable.b]);
+        let services: Vec<_> = services.filter(|end| end.node == Node::Services).collect();
+        let addresses: Vec<IpAddr> = services.iter().flat_map(|end| end.addresses.iter().map(|a| a.addr())).collect();
+        let own = network::own_addresses(&spec)?;
+        let ntp = spec.substrate.ntp.enabled.then(|| NtpService {
+            addresses,
+            port: NTP_PORT,
+            stratum: NTP_STRATUM,
+            rate_per_source: NTP_RATE,
+        });
+        let ntp_addresses = if ntp.is_some() { own } else { Vec::new() };
+        let desired = Desired { world: spec.name().to_string(), ntp };
+        let prober = HostName::parse(network::CORE).map_err(|_| PlanError::Name(network::CORE.to_owned()))?;
+        Ok(Self { spec, network, desired, ntp_addresses, prober })
+    }
+
+    /// Namespaces and links it needs, as counted against quotas.
+    pub fn size(&self) -> (i64, i64) {
+        let links = self.network.bridges.len() + 2 * self.network.cables.len();
+        (i64::try_from(self.network.nodes.len()).unwrap_or(i64::MAX), i64::try_from(links).unwrap_or(i64::MAX))
+    }
+
+    /// The vantage hosts, in the order of the plan.
+    pub fn hosts(&self) -> impl Iterator<Item = &HostName> {
+        self.network.nodes.iter().filter_map(|node| match &node.node {
+            Node::Host(name) => Some(name),
+            Node::Gateway | Node::Services => None,
+        })
+    }
+}

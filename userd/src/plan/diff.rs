@@ -1,0 +1,92 @@
+//! Objects of a plan by name, and what differs between two plans.
+
+use std::collections::BTreeMap;
+
+use netengine_proto::{
+    api::PlannedChange,
+    plan::{NetworkPlan, Node},
+    root::{Change, ChangeAction, ObjectKind, ObjectName},
+};
+
+/// Table name of every policy (rootd makes one per namespace).
+const TABLE: &str = "netengine";
+
+/// The objects a plan makes, each with all of its attributes as text. The order is the order in which they are made.
+pub fn objects(plan: &NetworkPlan) -> Vec<(ObjectName, String)> {
+    let mut found = Vec::new();
+    let mut add = |node: &Node, kind: ObjectKind, name: String, attributes: String| {
+        found.push((ObjectName { node: node.to_string(), kind, name }, attributes));
+    };
+    for node in plan.nodes.iter() {
+        let settings = format!("{} {}", node.forward, node.low_ports);
+        add(&node.node, ObjectKind::Namespace, node.node.to_string(), settings);
+    }
+    for bridge in plan.bridges.iter() {
+        add(&bridge.node, ObjectKind::Bridge, bridge.name.to_string(), bridge.mac.to_string());
+        for address in bridge.addresses.iter() {
+            add(&bridge.node, ObjectKind::Address, format!("{} {address}", bridge.name), String::new());
+        }
+    }
+    for end in plan.cables.iter().flat_map(|cable| [&cable.a, &cable.b]) {
+        add(&end.node, ObjectKind::Link, end.name.to_string(), format!("{} {:?}", end.mac, end.bridge));
+        for address in end.addresses.iter() {
+            add(&end.node, ObjectKind::Address, format!("{} {address}", end.name), String::new());
+        }
+    }
+    for node in plan.nodes.iter() {
+        for route in node.routes.iter() {
+            add(&node.node, ObjectKind::Route, format!("{} via {}", route.to, route.via), String::new());
+        }
+        if let Some(policy) = &node.policy {
+            add(&node.node, ObjectKind::Table, TABLE.to_owned(), format!("{policy:?}"));
+        }
+    }
+    found
+}
+
+/// What has to happen for `before` to become `after`: deletions last.
+pub fn diff(before: Option<&NetworkPlan>, after: &NetworkPlan) -> Vec<Change> {
+    let before = before.map(objects).unwrap_or_default();
+    let after = objects(after);
+    let old: BTreeMap<_, _> = before.iter().map(|(name, attributes)| (name, attributes)).collect();
+    let new: BTreeMap<_, _> = after.iter().map(|(name, attributes)| (name, attributes)).collect();
+    let made = after.iter().filter_map(|(name, attributes)| match old.get(name) {
+        None => Some(Change { action: ChangeAction::Create, object: name.clone() }),
+        Some(was) if *was != attributes => Some(Change { action: ChangeAction::Change, object: name.clone() }),
+        Some(_) => None,
+    });
+    let gone = before.iter().rev().filter(|(name, _)| !new.contains_key(name));
+    let gone = gone.map(|(name, _)| Change { action: ChangeAction::Delete, object: name.clone() });
+    made.chain(gone).collect()
+}
+
+/// The word for a kind of object, as in JSON.
+pub fn kind_word(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::Namespace => "namespace",
+        ObjectKind::Sysctl => "sysctl",
+        ObjectKind::Bridge => "bridge",
+        ObjectKind::Link => "link",
+        ObjectKind::Address => "address",
+        ObjectKind::Route => "route",
+        ObjectKind::Table => "table",
+        ObjectKind::Process => "process",
+        ObjectKind::Directory => "directory",
+    }
+}
+
+/// A change for people.
+pub fn describe(phase: u8, change: &Change) -> PlannedChange {
+    let action = match change.action {
+        ChangeAction::Create => "create",
+        ChangeAction::Change => "change",
+        ChangeAction::Delete => "delete",
+    };
+    let object = describe_object(&change.object);
+    PlannedChange { phase, action: action.to_owned(), kind: kind_word(change.object.kind).to_owned(), object }
+}
+
+/// An object for people: where, then what.
+pub fn describe_object(object: &ObjectName) -> String {
+    if object.node == object.name { object.name.clone() } else { format!("{} {}", object.node, object.name) }
+}

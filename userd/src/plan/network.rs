@@ -1,0 +1,240 @@
+//! The network of a world: from its spec to one typed plan. The same spec, world and owner give the same plan.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use netengine_proto::{
+    bounded::{Bounded, TooMany},
+    ids::{Uid, WorldId},
+    names::{HostName, NetworkName},
+    net::{IfAddr, IfAddrError, IfName, Mac},
+    plan::{BridgePlan, CableEnd, CablePlan, ForwardPair, NetworkPlan, Node, NodePlan, Policy, Resolver, Route},
+};
+use netengine_spec::{Spec, model::NetworkView};
+
+/// The network that always has a vantage host, and that worldd's default route leads through.
+pub const CORE: &str = "core";
+
+/// Why a spec that is right by itself cannot become a network.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// The subnet has fewer addresses than hosts.
+    #[error("network {0} has no address left for its vantage hosts and services")]
+    Full(NetworkName),
+    /// The name of a further vantage host is too long.
+    #[error("the name of vantage host {0} is not a name")]
+    Name(String),
+    /// Two networks have a vantage host of the same name.
+    #[error("two vantage hosts are named {0}")]
+    SameHost(HostName),
+    /// An address is not fit for a host.
+    #[error(transparent)]
+    Address(#[from] IfAddrError),
+    /// More than a plan holds.
+    #[error("the world is too large: a list of its plan {0}")]
+    TooLarge(#[from] TooMany),
+}
+
+/// The addresses a network has to give away, from its top downwards.
+struct Pool {
+    subnet: Ipv4Net,
+    next: u32,
+    used: BTreeSet<Ipv4Addr>,
+}
+
+impl Pool {
+    fn new(view: &NetworkView, listen: impl Iterator<Item = Ipv4Addr>) -> Self {
+        let used = listen.chain([view.gateway]).collect();
+        // The last address is the broadcast address (RFC 919).
+        Self { subnet: view.subnet, next: u32::from(view.subnet.broadcast()), used }
+    }
+
+    fn take(&mut self) -> Option<Ipv4Addr> {
+        let lowest = u32::from(self.subnet.network()) + 1;
+        while self.next > lowest {
+            self.next -= 1;
+            let address = Ipv4Addr::from(self.next);
+            if self.used.insert(address) {
+                return Some(address);
+            }
+        }
+        None
+    }
+}
+
+/// One network with its addresses dealt out.
+struct Dealt {
+    view: NetworkView,
+    listen: Vec<Ipv4Addr>,
+    own: Ipv4Addr,
+    hosts: Vec<(HostName, Ipv4Addr)>,
+}
+
+fn deal(spec: &Spec) -> Result<Vec<Dealt>, PlanError> {
+    let listen = spec.listen_addresses();
+    let mut names = BTreeSet::new();
+    let mut dealt = Vec::new();
+    for view in spec.networks() {
+        let listen: BTreeSet<Ipv4Addr> = listen.iter().map(|l| l.v4).filter(|v4| view.subnet.contains(v4)).collect();
+        let mut pool = Pool::new(&view, listen.iter().copied());
+        let mut take = || pool.take().ok_or_else(|| PlanError::Full(view.name.clone()));
+        let own = take()?;
+        // Live checks and `exec WORLD` need a host to run in, so core has one even when the spec asks for none.
+        let count = if view.name.as_str() == CORE { view.vantage_hosts.max(1) } else { view.vantage_hosts };
+        let mut hosts = Vec::new();
+        for number in 1..=count {
+            let text = if number == 1 { view.name.to_string() } else { format!("{}-{number}", view.name) };
+            let name = HostName::parse(&text).map_err(|_| PlanError::Name(text))?;
+            if !names.insert(name.clone()) {
+                return Err(PlanError::SameHost(name));
+            }
+            hosts.push((name, take()?));
+        }
+        dealt.push(Dealt { view, listen: listen.into_iter().collect(), own, hosts });
+    }
+    Ok(dealt)
+}
+
+/// The IPv6 address that goes with an IPv4 address: the prefix, and the IPv4 address in the low 32 bits.
+fn v6_of(subnet: Ipv6Net, v4: Ipv4Addr) -> Ipv6Addr {
+    Ipv6Addr::from(u128::from(subnet.network()) & !0xffff_ffff | u128::from(u32::from(v4)))
+}
+
+/// The interface addresses of the host with this IPv4 address.
+fn addresses(view: &NetworkView, hosts: &[Ipv4Addr]) -> Result<Vec<IfAddr>, PlanError> {
+    let mut found = Vec::new();
+    for v4 in hosts {
+        found.push(IfAddr::new(IpNet::new_assert((*v4).into(), view.subnet.prefix_len()))?);
+    }
+    if let Some(subnet6) = view.subnet6 {
+        for v4 in hosts {
+            found.push(IfAddr::new(IpNet::new_assert(v6_of(subnet6, *v4).into(), subnet6.prefix_len()))?);
+        }
+    }
+    Ok(found)
+}
+
+/// The default routes by the router of a network.
+fn default_routes(view: &NetworkView) -> Vec<Route> {
+    let v4 = Route { to: Ipv4Net::default().into(), via: view.gateway.into() };
+    let v6 =
+        view.subnet6.map(|subnet| Route { to: Ipv6Net::default().into(), via: v6_of(subnet, view.gateway).into() });
+    [Some(v4), v6].into_iter().flatten().collect()
+}
+
+/// worldd's own addresses in network `core`: where its services answer even when the spec names no address for them.
+///
+/// # Errors
+/// As [`network_plan`].
+pub fn own_addresses(spec: &Spec) -> Result<Vec<IpAddr>, PlanError> {
+    let dealt = deal(spec)?;
+    let core = dealt.iter().filter(|network| network.view.name.as_str() == CORE);
+    let own = core.map(|network| addresses(&network.view, &[network.own])).collect::<Result<Vec<_>, _>>()?;
+    Ok(own.into_iter().flatten().map(|address| address.addr()).collect())
+}
+
+/// Numbers links and MAC addresses of one world.
+struct Numbering {
+    world: WorldId,
+    macs: u16,
+    ports: u16,
+}
+
+impl Numbering {
+    /// Half of the world's id and a counter: unique within the world, the same in every plan of it, and hardly ever
+    /// the same in two worlds.
+    fn mac(&mut self) -> Mac {
+        self.macs += 1;
+        let id = self.world.bytes();
+        let [high, low] = self.macs.to_be_bytes();
+        Mac::local([id[0], id[1], id[2], id[3], high, low])
+    }
+
+    fn port(&mut self) -> IfName {
+        self.ports += 1;
+        IfName::numbered("p", self.ports - 1)
+    }
+}
+
+/// Derives a world's network from its spec.
+///
+/// # Errors
+/// [`PlanError`] when a subnet is too small, a name does not fit, or the world is larger than a plan may be.
+pub fn network_plan(spec: &Spec, world: WorldId, owner: Uid) -> Result<NetworkPlan, PlanError> {
+    let dealt = deal(spec)?;
+    let mut numbering = Numbering { world, macs: 0, ports: 0 };
+    let (mut bridges, mut cables, mut hosts) = (Vec::new(), Vec::new(), Vec::new());
+    let mut services_routes = Vec::new();
+    for (network, index) in dealt.iter().zip(0u16..) {
+        let view = &network.view;
+        let bridge = IfName::numbered("br", index);
+        bridges.push(BridgePlan {
+            node: Node::Gateway,
+            name: bridge.clone(),
+            mac: numbering.mac(),
+            addresses: Bounded::new(addresses(view, &[view.gateway])?)?,
+        });
+        let mut cable = |node: Node, name: IfName, held: Vec<IfAddr>| {
+            let (port, mac) = (numbering.port(), numbering.mac());
+            let bridge = Some(bridge.clone());
+            let a = CableEnd { node: Node::Gateway, name: port, mac, bridge, addresses: Bounded::default() };
+            let b = CableEnd { node, name, mac: numbering.mac(), bridge: None, addresses: Bounded::new(held)? };
+            cables.push(CablePlan { a, b });
+            Ok::<_, PlanError>(())
+        };
+        let mut served = vec![network.own];
+        served.extend(&network.listen);
+        cable(Node::Services, IfName::numbered("sv", index), addresses(view, &served)?)?;
+        if view.name.as_str() == CORE {
+            services_routes = default_routes(view);
+        }
+        for (name, v4) in &network.hosts {
+            let node = Node::Host(name.clone());
+            cable(node.clone(), IfName::numbered("th", 0), addresses(view, &[*v4])?)?;
+            let routes = default_routes(view);
+            // The router is the resolver of its networks' hosts; nothing of the host's own resolv.conf is seen inside.
+            let name_servers = Bounded::new(routes.iter().map(|route| route.via).collect())?;
+            let resolver = Some(Resolver { name_servers, trust_anchors: Bounded::default() });
+            let routes = Bounded::new(routes)?;
+            hosts.push(NodePlan { node, forward: false, low_ports: false, routes, policy: None, resolver });
+        }
+    }
+
+    let links: Vec<&IfName> = bridges.iter().map(|bridge| &bridge.name).collect();
+    let pair = |from: &IfName, to: &IfName| ForwardPair { from: from.clone(), to: to.clone() };
+    let others = |from| links.iter().filter(move |to| **to != from).map(move |to| pair(from, to));
+    let forward = Bounded::new(links.iter().flat_map(|from| others(*from)).collect())?;
+    let mut nodes = vec![
+        NodePlan {
+            node: Node::Gateway,
+            forward: true,
+            low_ports: false,
+            routes: Bounded::default(),
+            policy: Some(Policy { input: Bounded::default(), forward }),
+            resolver: None,
+        },
+        NodePlan {
+            node: Node::Services,
+            forward: false,
+            low_ports: true,
+            routes: Bounded::new(services_routes)?,
+            policy: None,
+            resolver: None,
+        },
+    ];
+    nodes.append(&mut hosts);
+    Ok(NetworkPlan {
+        world,
+        owner,
+        nodes: Bounded::new(nodes)?,
+        bridges: Bounded::new(bridges)?,
+        cables: Bounded::new(cables)?,
+    })
+}
+
+#[cfg(test)]
+#[path = "network_tests.rs"]
+mod tests;

@@ -1,0 +1,145 @@
+//! userd's state in one database: SQLite by default, PostgreSQL by URL, one schema.
+//!
+//! Every change of state is one transaction that also writes the events telling of it ([`Change`]); subscribers hear of
+//! them after the commit. Writers take turns, so events are committed in the order of their numbers. SQLite runs with a
+//! write-ahead log and `synchronous=FULL`: what was acknowledged survives a power cut.
+
+mod errors;
+pub mod events;
+pub mod operations;
+pub mod quota;
+pub mod schema;
+pub mod worlds;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use netengine_proto::api::Event;
+use sqlx::{Any, AnyConnection, AnyPool, Connection, Transaction, any::AnyPoolOptions};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+pub use self::errors::StoreError;
+use crate::events::Bus;
+
+/// A writer that cannot begin within this gives up; also SQLite's wait for a foreign lock.
+const BUSY_TIME: Duration = Duration::from_secs(5);
+/// Connections to PostgreSQL.
+const CONNECTIONS: u32 = 8;
+
+/// The database.
+#[derive(Clone)]
+pub struct Store {
+    pool: AnyPool,
+    writer: Arc<Semaphore>,
+    bus: Arc<Bus>,
+}
+
+/// One transaction that changes state, with its events.
+pub struct Change<'a> {
+    transaction: Transaction<'static, Any>,
+    told: Vec<(netengine_proto::ids::Uid, Event)>,
+    bus: &'a Bus,
+    _turn: SemaphorePermit<'a>,
+}
+
+/// The file of a SQLite URL; `None` for PostgreSQL.
+pub fn sqlite_path(url: &str) -> Option<PathBuf> {
+    let rest = url.strip_prefix("sqlite:")?;
+    let rest = rest.strip_prefix("//").unwrap_or(rest);
+    Some(PathBuf::from(rest.split('?').next().unwrap_or(rest)))
+}
+
+impl Store {
+    /// Opens the database and brings its schema up to date.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be reached, is damaged, or was written by a newer release.
+    pub async fn open(url: &str, bus: Arc<Bus>) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        let sqlite = sqlite_path(url);
+        let target = match &sqlite {
+            Some(path) => format!("sqlite://{}?mode=rwc", path.display()),
+            None => url.to_owned(),
+        };
+        // One connection serialises SQLite without a busy loop: readers wait for a commit, which takes a millisecond.
+        let connections = if sqlite.is_some() { 1 } else { CONNECTIONS };
+        let is_sqlite = sqlite.is_some();
+        let pool = AnyPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(BUSY_TIME)
+            .test_before_acquire(!is_sqlite)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .after_connect(move |connection, _| Box::pin(async move { configure(connection, is_sqlite).await }))
+            .connect(&target)
+            .await?;
+        if is_sqlite {
+            check_integrity(&pool).await?;
+        }
+        schema::migrate(&pool, sqlite.as_deref()).await?;
+        Ok(Self { pool, writer: Arc::new(Semaphore::new(1)), bus })
+    }
+
+    /// Begins a change, when it is this writer's turn.
+    async fn begin(&self) -> Result<Change<'_>, StoreError> {
+        let turn = tokio::time::timeout(BUSY_TIME * 2, self.writer.acquire()).await;
+        let turn = turn.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Busy)?;
+        let transaction = self.pool.begin().await?;
+        Ok(Change { transaction, told: Vec::new(), bus: &self.bus, _turn: turn })
+    }
+
+    /// Whether the database answers; for `doctor`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT value FROM counters WHERE name = 'event'").fetch_one(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Closes all connections, so that SQLite folds its log into the file.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+impl Change<'_> {
+    fn sql(&mut self) -> &mut AnyConnection {
+        &mut self.transaction
+    }
+
+    /// Commits, then tells the subscribers.
+    async fn commit(self) -> Result<(), StoreError> {
+        self.transaction.commit().await?;
+        for (owner, event) in self.told {
+            self.bus.publish(owner, &event);
+        }
+        Ok(())
+    }
+}
+
+async fn configure(connection: &mut AnyConnection, sqlite: bool) -> Result<(), sqlx::Error> {
+    if sqlite {
+        for pragma in [
+            "PRAGMA busy_timeout = 5000",
+            "PRAGMA journal_mode = WAL",
+            "PRAGMA synchronous = FULL",
+            "PRAGMA foreign_keys = ON",
+            "PRAGMA trusted_schema = OFF",
+        ] {
+            sqlx::raw_sql(pragma).execute(&mut *connection).await?;
+        }
+    } else {
+        connection.ping().await?;
+    }
+    Ok(())
+}
+
+/// `quick_check` reads every page but no index against its table; enough to refuse a damaged file at start.
+async fn check_integrity(pool: &AnyPool) -> Result<(), StoreError> {
+    let answer: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(pool).await?;
+    if answer == "ok" { Ok(()) } else { Err(StoreError::Damaged(answer)) }
+}
+
+#[cfg(test)]
+#[path = "store/tests.rs"]
+mod tests;
