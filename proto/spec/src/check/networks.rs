@@ -1,9 +1,12 @@
 //! Networks of the substrate, the router's addresses, and the address pools: in range, apart from each other, large enough.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use ipnet::{IpNet, Ipv4Net};
-use netengine_proto::{limits, net::IfAddr};
+use netengine_proto::{limits, names::HostName, net::IfAddr};
 
 use super::{Check, NETWORKS, overlaps};
 
@@ -56,6 +59,7 @@ pub(super) fn check(check: &mut Check) -> bool {
         }
     }
     capacity(check);
+    host_names(check);
     apart(check);
     true
 }
@@ -109,6 +113,29 @@ fn capacity(check: &mut Check) {
                 view.subnet, view.vantage_hosts
             );
             check.error(&format!("{NETWORKS}.{}.subnet", view.name), message, None);
+        }
+    }
+}
+
+/// Vantage hosts are named after their network: `core`, `core-2`, `core-3`, ... Those names must be names, and free.
+fn host_names(check: &mut Check) {
+    let spec = check.spec;
+    let networks = spec.substrate.networks.iter();
+    let first_hosts = networks.filter(|(_, network)| network.vantage_hosts > 0).map(|(name, _)| name.as_str());
+    let taken: HashSet<&str> = first_hosts.chain(spec.ands.instances.iter().map(|and| and.name.as_str())).collect();
+    for (name, network) in &spec.substrate.networks {
+        let path = format!("{NETWORKS}.{name}.vantage_hosts");
+        for number in 2..=network.vantage_hosts {
+            let host = format!("{name}-{number}");
+            let message = if HostName::parse(&host).is_err() {
+                format!("the vantage host `{host}` would have a name longer than {} bytes", limits::NAME_BYTES)
+            } else if taken.contains(host.as_str()) {
+                format!("the vantage host `{host}` would have the name of a network or an AND")
+            } else {
+                continue;
+            };
+            check.error(&path, message, Some("choose another name, or fewer vantage hosts".to_owned()));
+            break;
         }
     }
 }
