@@ -11,7 +11,7 @@ use crate::escape;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// The same three texts that the API uses, and the class.
-    pub problem: Problem,
+    pub problem: Box<Problem>,
     /// Errors with their places, for people, shown above the three lines; may span lines.
     pub places: String,
     /// An exit code other than the class's: `exec` has the conventions 126 and 127.
@@ -28,7 +28,7 @@ impl Failure {
     ) -> Self {
         let (what, cause, help) = (what.into(), cause.to_string(), help.into());
         Self {
-            problem: Problem { kind, what, cause, help, diagnostics: Vec::new() },
+            problem: Box::new(Problem { kind, what, cause, help, diagnostics: Vec::new() }),
             places: String::new(),
             exit: None,
         }
@@ -47,7 +47,7 @@ impl Failure {
 
     /// The lines for people, with what others wrote made safe.
     pub fn text(&self) -> String {
-        let Problem { what, cause, help, .. } = &self.problem;
+        let Problem { what, cause, help, .. } = &*self.problem;
         let mut text = escape::block(&self.places).into_owned();
         if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
@@ -61,7 +61,7 @@ impl Failure {
 
     /// The object of `--json`: `{"error": {kind, exit_code, what, cause, help, diagnostics}}`.
     pub fn json(&self) -> Value {
-        let Problem { kind, what, cause, help, diagnostics } = &self.problem;
+        let Problem { kind, what, cause, help, diagnostics } = &*self.problem;
         json!({ "error": {
             "kind": kind.as_str(),
             "exit_code": self.exit_code(),
@@ -76,7 +76,7 @@ impl Failure {
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         let places = problem.diagnostics.iter().map(place).collect();
-        Self { problem, places, exit: None }
+        Self { problem: Box::new(problem), places, exit: None }
     }
 }
 

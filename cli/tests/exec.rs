@@ -218,8 +218,11 @@ fn signals_reach_the_command() {
         .spawn()
         .expect("starts");
     BufReader::new(child.stdout.as_mut().expect("is piped")).read_line(&mut String::new()).expect("reads");
+    // Held until the end: waiting would close it, and `cat` would end by that.
+    let input = child.stdin.take();
     kill(pid(&child), Signal::SIGTERM).expect("is alive");
     assert_eq!(child.wait().expect("ends").code(), Some(143));
+    drop(input);
 }
 
 #[test]
