@@ -300,3 +300,23 @@ fn an_owner_needs_admin() {
     let socket = daemon.socket.to_str().expect("is UTF-8");
     assert_eq!(run(daemon.netengine().args(["list", "--admin", "--owner", "1234", "--socket", socket])).0, 0);
 }
+
+#[test]
+fn doctor_joins_its_own_checks_to_the_daemons() {
+    let daemon = Daemon::start(|request| match request.line.as_str() {
+        "GET /api/v1/version" => Answer::Json(200, json!({"release": env!("CARGO_PKG_VERSION"), "rootd": null})),
+        "GET /api/v1/doctor" => {
+            let check =
+                json!({"name": "kernel: bridge", "passed": true, "required": true, "detail": "works", "help": ""});
+            Answer::Json(200, json!({"healthy": true, "checks": [check]}))
+        }
+        other => panic!("unexpected {other}"),
+    });
+    let exec_socket = daemon.dir.path().join("exec.sock");
+    let doctor = || run(daemon.netengine().env("NETENGINE_EXEC_SOCKET", &exec_socket).arg("doctor"));
+    let (code, out, _) = doctor();
+    assert!(code == 1 && out.contains("FAILED  daemon: rootd's exec socket: nothing listens"), "{out}");
+    let _listener = UnixListener::bind(&exec_socket).expect("binds");
+    let (code, out, _) = doctor();
+    assert!(code == 0 && out.contains("ok      kernel: bridge: works\nNetEngine can run here\n"), "{out}");
+}

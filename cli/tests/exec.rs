@@ -226,6 +226,61 @@ fn signals_reach_the_command() {
 }
 
 #[test]
+fn stopping_and_continuing_holds_for_the_command_too() {
+    let daemon = exec_daemon(serve);
+    let script = "echo $$; while read line; do echo \"got $line\"; done; exit 5";
+    let mut child = exec(&daemon, &[], &["bash", "-c", script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("is piped")).lines();
+    let command = lines.next().expect("a line").expect("reads");
+    let state = || {
+        let stat = std::fs::read_to_string(format!("/proc/{command}/stat")).expect("is alive");
+        stat.rsplit_once(") ").expect("has a state").1.chars().next()
+    };
+    kill(pid(&child), Signal::SIGTSTP).expect("is alive");
+    let stopped = nix::sys::wait::waitpid(pid(&child), Some(nix::sys::wait::WaitPidFlag::WUNTRACED)).expect("waits");
+    assert_eq!(stopped, nix::sys::wait::WaitStatus::Stopped(pid(&child), Signal::SIGSTOP));
+    // The signal was sent to the exec socket before this process stopped; the other side may still be reading it.
+    let deadline = std::time::Instant::now() + harness::DEADLINE;
+    while state() != Some('T') {
+        assert!(std::time::Instant::now() < deadline, "the command was not stopped");
+        std::thread::yield_now();
+    }
+    kill(pid(&child), Signal::SIGCONT).expect("is alive");
+    let mut input = child.stdin.take().expect("is piped");
+    input.write_all(b"x\n").expect("writes");
+    assert_eq!(lines.next().expect("a line").expect("reads"), "got x");
+    drop(input);
+    assert_eq!(child.wait().expect("ends").code(), Some(5));
+}
+
+#[test]
+fn an_ignored_signal_is_not_passed_on() {
+    let daemon = exec_daemon(serve);
+    let script =
+        "trap 'echo hup' HUP; trap 'echo usr1; exit 3' USR1; echo ready; tail -f /dev/null & while :; do wait; done";
+    let direct = exec(&daemon, &[], &["bash", "-c", script]);
+    let mut child = Command::new("nohup")
+        .arg(direct.get_program())
+        .args(direct.get_args())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .env("NETENGINE_SOCKET", &daemon.socket)
+        .spawn()
+        .expect("starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("is piped")).lines();
+    assert_eq!(lines.next().expect("a line").expect("reads"), "ready");
+    kill(pid(&child), Signal::SIGHUP).expect("is alive");
+    kill(pid(&child), Signal::SIGUSR1).expect("is alive");
+    assert_eq!(lines.next().expect("a line").expect("reads"), "usr1");
+    assert_eq!(child.wait().expect("ends").code(), Some(3));
+}
+
+#[test]
 fn refusals_have_their_own_exit_codes_and_three_lines() {
     for (failure, code) in [
         (ExecFailure::NotFound, 127),

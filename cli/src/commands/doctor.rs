@@ -1,8 +1,16 @@
 //! `netengine doctor`: what this user and the daemons can and cannot do here.
 
+use std::{os::unix::net::UnixStream, path::Path};
+
 use netengine_proto::api::{Doctor, DoctorCheck, Version};
 
-use crate::{client::Client, escape, failure::Failure, table::Tint, ui::Ui};
+use crate::{
+    client::{Client, unreachable_socket},
+    escape,
+    failure::Failure,
+    table::Tint,
+    ui::Ui,
+};
 
 /// Checks the way to the daemon, then asks the daemon for its own checks.
 ///
@@ -48,7 +56,22 @@ async fn ask(client: &Client) -> Result<Doctor, Failure> {
             help: if is_same { String::new() } else { "install command and daemons of one release".into() },
         },
     );
+    let exec_socket = exec_socket(&super::exec::socket(None));
+    doctor.healthy &= exec_socket.passed;
+    doctor.checks.insert(1, exec_socket);
     Ok(doctor)
+}
+
+/// Whether this user could run commands in worlds. The connection is closed at once; rootd sees no request.
+fn exec_socket(path: &Path) -> DoctorCheck {
+    let (passed, detail, help) = match UnixStream::connect(path) {
+        Ok(_) => (true, format!("{} takes connections", path.display()), String::new()),
+        Err(error) => {
+            let problem = unreachable_socket(path, &error, "netengine").problem;
+            (false, problem.cause, problem.help)
+        }
+    };
+    DoctorCheck { name: "daemon: rootd's exec socket".into(), passed, required: true, detail, help }
 }
 
 fn render(doctor: &Doctor, color: bool) -> String {

@@ -35,9 +35,7 @@ pub struct Options {
 /// Before the command runs: 1 to 4 as everywhere, 126 when it cannot be executed, 127 when it is not found.
 pub fn run(client: &Client, options: &Options) -> Result<u8, Failure> {
     let (world, host) = parse_target(options.target.as_deref())?;
-    let from_environment = std::env::var_os("NETENGINE_EXEC_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from);
-    let socket = options.exec_socket.clone().or(from_environment);
-    let socket = socket.unwrap_or_else(|| "/run/netengine/exec.sock".into());
+    let socket = socket(options.exec_socket.clone());
     let wants_terminal =
         options.tty || (!options.no_tty && std::io::stdin().is_terminal() && std::io::stdout().is_terminal());
     let grant = block_on(async {
@@ -54,6 +52,12 @@ pub fn run(client: &Client, options: &Options) -> Result<u8, Failure> {
         )
     })?;
     exec::run(&Run { socket, ticket, command: &options.command, wants_terminal })
+}
+
+/// The exec socket: the option, the environment, or where the service manager makes it.
+pub fn socket(option: Option<PathBuf>) -> PathBuf {
+    let from_environment = std::env::var_os("NETENGINE_EXEC_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from);
+    option.or(from_environment).unwrap_or_else(|| "/run/netengine/exec.sock".into())
 }
 
 /// Splits `WORLD[/HOST]`; an empty world means the only one.

@@ -11,7 +11,7 @@ use std::{
 
 use nix::sys::{
     signal::{SigSet, Signal, raise},
-    termios::{SetArg, Termios, cfmakeraw, tcsetattr},
+    termios::Termios,
 };
 
 use super::{connection::send_signal, sys, terminal, terminal::RawMode};
@@ -25,14 +25,23 @@ const HANDLED: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGCONT, Signal::SIGWINCH
 /// Signals held back from this thread and all it starts.
 pub struct Blocked(SigSet);
 
-/// Holds the signals back until [`Blocked::forward`].
+/// Holds the signals back until [`Blocked::forward`]; those that this process was told to ignore (nohup(1), a shell's
+/// `&`) stay ignored, so the command is spared them too.
 ///
 /// # Errors
-/// pthread_sigmask(3).
+/// pthread_sigmask(3), or /proc is not there.
 pub fn block() -> io::Result<Blocked> {
-    let set: SigSet = PASSED.into_iter().chain(HANDLED).collect();
+    let ignored = ignored(&std::fs::read_to_string("/proc/self/status")?);
+    let is_taken = |signal: &Signal| ignored >> (*signal as u64 - 1) & 1 == 0;
+    let set: SigSet = PASSED.into_iter().filter(is_taken).chain(HANDLED).collect();
     set.thread_block()?;
     Ok(Blocked(set))
+}
+
+/// The ignored signals of a process as a bit set, from its status (proc_pid_status(5), `SigIgn`).
+fn ignored(status: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    line.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(0)
 }
 
 impl Blocked {
@@ -47,7 +56,7 @@ impl Blocked {
         raw_mode: Option<&RawMode>,
     ) -> io::Result<()> {
         let stream = stream.try_clone()?;
-        let settings = raw_mode.map(RawMode::settings);
+        let settings = raw_mode.map(|mode| mode.before.clone());
         let forward = move || {
             while let Ok(signal) = self.0.wait() {
                 // When the connection is gone, the main thread sees that and ends.
@@ -68,15 +77,10 @@ fn pass(signal: Signal, stream: &UnixStream, master: Option<&OwnedFd>, cooked: O
             // The command's process group has no shell that would continue it, so only SIGSTOP stops it
             // (kernel/signal.c: the default action of SIGTSTP is left out in an orphaned process group).
             send_signal(stream, Signal::SIGSTOP as u8)?;
-            if let Some(cooked) = cooked {
-                tcsetattr(io::stdin(), SetArg::TCSADRAIN, cooked)?;
-            }
+            cooked.inspect(|before| terminal::set_cooked(before));
             raise(Signal::SIGSTOP)?;
-            if let Some(cooked) = cooked {
-                let mut raw = cooked.clone();
-                cfmakeraw(&mut raw);
-                tcsetattr(io::stdin(), SetArg::TCSADRAIN, &raw)?;
-            }
+            // Here somebody continued this process; the SIGCONT itself is passed on next.
+            cooked.inspect(|before| terminal::set_raw(before));
             Ok(())
         }
         other => send_signal(stream, other as u8),

@@ -12,41 +12,37 @@ pub fn size() -> Option<TerminalSize> {
     sys::window_size(io::stdout().as_fd()).or_else(|| sys::window_size(io::stdin().as_fd()))
 }
 
-/// Standard input in raw mode: every key goes to the command's terminal. Restored when dropped.
+/// Gives standard input back as it was.
+pub fn set_cooked(before: &Termios) {
+    // A terminal that is gone needs no restoring.
+    let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, before);
+}
+
+/// Makes every key on standard input go to the command's terminal.
+pub fn set_raw(before: &Termios) {
+    let mut raw = before.clone();
+    cfmakeraw(&mut raw);
+    // A terminal that is gone ends the input, which is seen there.
+    let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &raw);
+}
+
+/// Standard input in raw mode; restored when dropped.
 pub struct RawMode {
-    before: Termios,
+    /// The settings to restore.
+    pub before: Termios,
 }
 
 impl RawMode {
     /// Enters raw mode; `None` when standard input is not a terminal.
     pub fn enter() -> Option<Self> {
         let mode = Self { before: tcgetattr(io::stdin()).ok()? };
-        mode.resume();
+        set_raw(&mode.before);
         Some(mode)
-    }
-
-    /// Gives the terminal back as it was.
-    pub fn suspend(&self) {
-        // A terminal that is gone needs no restoring.
-        let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &self.before);
-    }
-
-    /// Enters raw mode again.
-    pub fn resume(&self) {
-        let mut raw = self.before.clone();
-        cfmakeraw(&mut raw);
-        // A terminal that is gone ends the input, which is seen there.
-        let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &raw);
-    }
-
-    /// A second handle on the same terminal, for the thread that handles stop signals; it restores nothing by itself.
-    pub fn settings(&self) -> Termios {
-        self.before.clone()
     }
 }
 
 impl Drop for RawMode {
     fn drop(&mut self) {
-        self.suspend();
+        set_cooked(&self.before);
     }
 }
