@@ -21,7 +21,9 @@ pub async fn examine(
         Ok((hello, _)) => checks.push(passed("rootd", format!("release {}", hello.release))),
         Err(error) => checks.push(failed("rootd", error.to_string(), "see `systemctl status netengine-rootd`")),
     }
-    if let Ok(features) = orchestrator.root().features().await {
+    // A rootd that did not greet is not asked and waited for again.
+    let features = if checks[0].passed { orchestrator.root().features().await } else { Ok(Vec::new()) };
+    if let Ok(features) = features {
         checks.extend(features.into_iter().map(|feature| DoctorCheck {
             name: format!("kernel: {}", feature.name),
             passed: feature.works,

@@ -13,7 +13,7 @@ use super::*;
 use crate::{
     decide::{AllOf, Principal, decide},
     events::Filter,
-    fake::{FakeRoot, Fault},
+    fake::FakeRoot,
 };
 
 mod crash;
