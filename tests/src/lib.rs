@@ -10,11 +10,13 @@
 mod daemons;
 mod enter;
 mod host;
+pub mod identity;
 pub mod people;
+pub mod root;
 mod snapshot;
 
 pub use daemons::DEADLINE;
 pub use enter::{inner_pid, signal};
 pub use host::{BIN, EXAMPLES, Host, SCRATCH};
-pub use people::Person;
+pub use people::{ALICE, BOB, CAROL, DANA, NOBODY, Person, ROOT, ROOTD, USERD, WORLDD};
 pub use snapshot::Snapshot;

@@ -69,9 +69,10 @@ pub struct End<'a> {
 
 /// Makes a veth pair, one end here, the other in the namespace behind `peer_ns`.
 pub fn create_cable(here: End<'_>, there: End<'_>, peer_ns: i32) -> Request {
-    let mut peer = link(there.index, there.name, there.mac, true);
+    // Up only afterwards: an end without its other end cannot be opened (drivers/net/veth.c, `veth_open`).
+    let mut peer = link(there.index, there.name, there.mac, false);
     peer.attributes.push(LinkAttribute::NetNsFd(peer_ns));
-    let mut veth = link(here.index, here.name, here.mac, true);
+    let mut veth = link(here.index, here.name, here.mac, false);
     veth.attributes.push(LinkAttribute::LinkInfo(vec![
         LinkInfo::Kind(InfoKind::Veth),
         LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),

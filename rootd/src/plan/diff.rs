@@ -316,7 +316,7 @@ fn link_actions<'a>(node: &'a Node, link: &Wanted<'a>, links: &mut Links<'a>, ob
     let master = link.bridge.map_or(0, |bridge| links.index(node, bridge));
     let link_name = link.name.as_str().to_owned();
     let (alias, mac, up, master) = match found {
-        None => (true, None, false, (master != 0).then_some(master)),
+        None => (true, None, link.kind == LinkKind::Veth, (master != 0).then_some(master)),
         Some(found) => (
             found.alias.is_none(),
             (found.mac != link.mac.octets()).then_some(link.mac),

@@ -103,7 +103,8 @@ impl Model {
             alias: None,
             group: LINK_GROUP,
             master: 0,
-            up: true,
+            // A veth end comes up only when both ends exist.
+            up: kind == LinkKind::Bridge,
         });
     }
 

@@ -1,0 +1,50 @@
+//! A world's network, asked of rootd as userd would, judged by iproute2, nft and ping.
+
+use netengine_proto::{
+    ids::Uid,
+    root::{Program, RootError},
+};
+use netengine_tests::{
+    ALICE, Host,
+    root::{self, key, patient, world_plan},
+};
+
+fn rootd_only() -> Host {
+    let mut host = Host::bare();
+    let units = host.copy_units(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../systemd")));
+    host.start_daemons(&units, &["netengine-rootd"]);
+    host
+}
+
+#[tokio::test]
+async fn a_network_comes_up_equal_to_its_plan_and_goes_away() {
+    let host = rootd_only();
+    let before = host.snapshot();
+    let client = root::client(&host).await;
+    let plan = world_plan(root::world_id(), Uid(ALICE.uid), 2, 2);
+    let applied = client.apply_network(patient(), key(), plan.clone()).await.expect("answers").expect("applies");
+    assert!(!applied.changes.is_empty());
+    let observed = client.observe_network(patient(), plan.world, plan.owner).await.expect("answers").expect("observes");
+    assert_eq!(observed.drift, []);
+    let again = client.apply_network(patient(), key(), plan.clone()).await.expect("answers").expect("applies");
+    assert_eq!(again.changes, []);
+    let deleted = client.delete_world(patient(), key(), plan.world, plan.owner).await.expect("answers").expect("deletes");
+    assert_eq!(deleted.removed.len(), 6, "{deleted:?}");
+    let gone = client.observe_network(patient(), plan.world, plan.owner).await.expect("answers");
+    assert_eq!(gone, Err(RootError::NotFound));
+    before.assert_unchanged(&host.snapshot());
+}
+
+#[tokio::test]
+async fn worldd_runs_as_its_own_user_without_capability_in_its_own_namespaces() {
+    let host = rootd_only();
+    let client = root::client(&host).await;
+    let plan = world_plan(root::world_id(), Uid(ALICE.uid), 1, 1);
+    client.apply_network(patient(), key(), plan.clone()).await.expect("answers").expect("applies");
+    let started = client.start_program(patient(), key(), plan.world, plan.owner, Program::Worldd).await;
+    let id = started.expect("answers").expect("starts");
+    let processes = client.list_processes(patient(), plan.world, plan.owner).await.expect("answers").expect("lists");
+    assert_eq!(processes.len(), 1);
+    client.stop_process(patient(), plan.world, plan.owner, id).await.expect("answers").expect("stops");
+    client.delete_world(patient(), key(), plan.world, plan.owner).await.expect("answers").expect("deletes");
+}
