@@ -216,8 +216,10 @@ impl EventStream {
     pub async fn next(&mut self) -> Result<Option<Event>, Failure> {
         loop {
             if let Some(event) = self.ready.next() {
+                // A named event is the daemon's word on the stream itself, and its last one.
                 return match event.name.as_str() {
                     "lagged" => Ok(None),
+                    "failed" => Err(broken(&event.data)),
                     _ => serde_json::from_str(&event.data).map(Some).map_err(|error| broken(&error)),
                 };
             }

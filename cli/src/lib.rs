@@ -50,20 +50,55 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Help and version go out as they are; a usage error keeps clap's text and gets our three lines below it.
+/// Help and version go out as they are; a usage error becomes our three lines.
 fn usage(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         // A closed pipe (`netengine --help | head -1`) is no error worth a message.
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    let text = error.render().to_string();
-    let (what, rest) = text.split_once('\n').unwrap_or((&text, ""));
-    let what = what.strip_prefix("error: ").unwrap_or(what).to_owned();
+    let (cause, help) = if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        ("no command was given".to_owned(), "`netengine --help` lists the commands".to_owned())
+    } else {
+        explain(&error.render().to_string())
+    };
+    let failure = Failure::new(ProblemKind::Usage, "cannot understand the command line", cause, help);
     let wants_json = std::env::args_os().take_while(|argument| argument != "--").any(|argument| argument == "--json");
-    let cause = rest.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
-    let cause = if cause.is_empty() { what.clone() } else { cause };
-    let failure = Failure::new(ProblemKind::Usage, what, cause, "see `netengine --help`");
     ui::print_failure(&failure, wants_json);
     ExitCode::from(failure.exit_code())
+}
+
+/// Cause and help from clap's text: `error: MESSAGE`, indented details, `  tip: ...`, and `Usage: ...`.
+fn explain(text: &str) -> (String, String) {
+    let (mut cause, mut help) = (Vec::new(), Vec::new());
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if let Some(tip) = line.strip_prefix("tip: ") {
+            help.push(tip.to_owned());
+        } else if let Some(usage) = line.strip_prefix("Usage: ") {
+            help.push(format!("usage: {usage}"));
+        } else if !line.starts_with("For more information") {
+            cause.push(line.strip_prefix("error: ").unwrap_or(line));
+        }
+    }
+    if help.is_empty() {
+        help.push("see `netengine --help`".to_owned());
+    }
+    (cause.join(" "), help.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_errors_tell_what_is_missing_and_the_usage() {
+        let error = Cli::try_parse_from(["netengine", "up"]).expect_err("needs a spec");
+        let (cause, help) = explain(&error.render().to_string());
+        assert_eq!(cause, "the following required arguments were not provided: <SPEC>");
+        assert_eq!(help, "usage: netengine up <SPEC>");
+        let error = Cli::try_parse_from(["netengine", "statsu"]).expect_err("no such command");
+        let (cause, help) = explain(&error.render().to_string());
+        assert_eq!(cause, "unrecognized subcommand 'statsu'");
+        assert!(help.starts_with("a similar subcommand exists: 'status'; usage: netengine"), "{help}");
+    }
 }

@@ -106,7 +106,9 @@ fn a_failed_operation_is_told_with_its_cause() {
 fn a_cut_stream_is_taken_up_where_it_ended() {
     let daemon = Daemon::start(|request| match request.line.as_str() {
         "POST /api/v1/worlds" => accepted(),
-        "GET /api/v1/events?operation=op1&after=0&follow=true" => events(&[event(8, "phase.running", "one")]),
+        "GET /api/v1/events?operation=op1&after=0&follow=true" => {
+            events(&[event(8, "phase.running", "one"), json!("lagged")])
+        }
         "GET /api/v1/events?operation=op1&after=8&follow=true" => events(&[event(9, "operation.done", "two")]),
         "GET /api/v1/worlds/my-world" => Answer::Json(200, status()),
         "GET /api/v1/operations/op1" => {
@@ -254,12 +256,24 @@ fn events_follow_as_json_lines_and_text_is_escaped() {
     let daemon = Daemon::start(|request| match request.line.as_str() {
         "GET /api/v1/events?world=w&after=3&follow=true" => events(&[event(4, "a.b", "x\u{1b}")]),
         "GET /api/v1/events?world=w&after=0" => Answer::Json(200, json!([event(1, "a.b", "x\u{1b}")])),
+        "GET /api/v1/events?world=w&after=1" => Answer::Json(200, json!([event(2, "a.b", "y")])),
+        "GET /api/v1/events?world=w&after=2" => Answer::Json(200, json!([])),
         _ => Answer::Json(503, problem("engine")),
     });
     let (code, out, _) = run(daemon.netengine().args(["events", "w", "--follow", "--after", "3", "--json"]));
     assert_eq!((code, serde_json::from_str::<Value>(&out).expect("one line")), (4, event(4, "a.b", "x\u{1b}")));
     let (_, out, _) = run(daemon.netengine().args(["events", "w"]));
-    assert_eq!(out, "    1  2026-01-02T03:04:05.678Z  a.b                   x\\x1b\n");
+    assert_eq!(
+        out,
+        "    1  2026-01-02T03:04:05.678Z  a.b                   x\\x1b\n    2  2026-01-02T03:04:05.678Z  a.b                   y\n"
+    );
+}
+
+#[test]
+fn a_stream_that_the_daemon_cannot_go_on_with_is_exit_4_with_its_reason() {
+    let daemon = Daemon::start(|_| events(&[event(4, "a.b", "x"), json!("failed")]));
+    let (code, out, err) = run(daemon.netengine().args(["events", "w", "-f"]));
+    assert!(code == 4 && out.lines().count() == 1 && err.contains("  cause: why\n"), "{out}{err}");
 }
 
 #[test]

@@ -26,7 +26,18 @@ pub async fn run(ui: &Ui, client: &Client, world: Option<&str>, follow: bool, af
     if follow {
         return follow_on(ui, client, world.as_str(), after).await;
     }
-    let events: Vec<Event> = client.get("/events", &[("world", world.as_str()), ("after", &after.to_string())]).await?;
+    let mut events: Vec<Event> = Vec::new();
+    let mut cursor = after;
+    loop {
+        // The daemon gives a page at a time; an empty one is the end.
+        let page: Vec<Event> =
+            client.get("/events", &[("world", world.as_str()), ("after", &cursor.to_string())]).await?;
+        match page.iter().map(|event| event.seq).max() {
+            Some(last) if last > cursor => cursor = last,
+            _ => break,
+        }
+        events.extend(page);
+    }
     if ui.json {
         ui.print_json(&events)?;
     } else {
