@@ -161,7 +161,7 @@ pub enum Command {
     Logs {
         /// The world; may be omitted when you have exactly one.
         world: Option<String>,
-        /// The service; its world's first one when omitted.
+        /// The service; all of them (worldd) when omitted.
         service: Option<String>,
         /// How many lines.
         #[arg(long, short = 'n', value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]

@@ -3,9 +3,9 @@
 mod harness;
 
 use std::{
-    io::{BufRead, BufReader},
-    os::unix::net::UnixListener,
-    process::Stdio,
+    io::{BufRead, BufReader, Read},
+    os::unix::{fs::PermissionsExt, net::UnixListener, process::CommandExt},
+    process::{Command, Stdio},
     sync::{Mutex, mpsc},
 };
 
@@ -333,4 +333,51 @@ fn doctor_joins_its_own_checks_to_the_daemons() {
     let _listener = UnixListener::bind(&exec_socket).expect("binds");
     let (code, out, _) = doctor();
     assert!(code == 0 && out.contains("ok      kernel: bridge: works\nNetEngine can run here\n"), "{out}");
+}
+
+#[test]
+fn up_on_a_terminal_shows_live_progress_and_leaves_no_spinner() {
+    let daemon = sound();
+    let pty = nix::pty::openpty(None, None).expect("makes a pty");
+    let mut command = daemon.netengine();
+    let mut child = command
+        .env("TERM", "xterm")
+        .arg("up")
+        .arg(daemon.file("w.yaml", harness::SPEC))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::from(pty.slave))
+        .spawn()
+        .expect("starts");
+    // The command holds the last copies of the terminal's other side, so reading ends (with EIO) when it does.
+    drop(command);
+    let (mut screen, mut master) = (Vec::new(), std::fs::File::from(pty.master));
+    let _ = master.read_to_end(&mut screen);
+    let screen = String::from_utf8(screen).expect("is UTF-8");
+    assert_eq!(child.wait().expect("ends").code(), Some(0));
+    assert!(screen.contains("phase 0 (substrate) done\\x1b[2J"), "{screen:?}");
+    assert!(!screen.contains("\u{1b}[2Jphase") && screen.ends_with("\u{1b}[2K"), "{screen:?}");
+}
+
+#[test]
+fn a_user_outside_the_group_is_told_which_group_to_join() {
+    if !nix::unistd::geteuid().is_root() {
+        // Only root can become somebody else; `make test` runs as root.
+        return;
+    }
+    let dir = tempfile::tempdir().expect("makes a directory");
+    let socket = dir.path().join("user.sock");
+    let _listener = UnixListener::bind(&socket).expect("binds");
+    let mode = |mode| std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(dir.path(), mode(0o755)).expect("changes the mode");
+    std::fs::set_permissions(&socket, mode(0o660)).expect("changes the mode");
+    // A copy, because the build directory may not be open to others.
+    let binary = dir.path().join("netengine");
+    std::fs::copy(env!("CARGO_BIN_EXE_netengine"), &binary).expect("copies");
+    let (code, _, err) = run(Command::new(&binary)
+        .env("NETENGINE_SOCKET", &socket)
+        .current_dir("/")
+        .arg("list")
+        .uid(65_534)
+        .gid(65_534));
+    assert!(code == 3 && err.contains("  help:  join the group netengine "), "{code} {err}");
 }
