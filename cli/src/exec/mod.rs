@@ -72,9 +72,10 @@ pub fn run(run: &Run) -> Result<u8, Failure> {
     };
     stream.set_read_timeout(None).map_err(|error| engine(&error))?;
 
-    let mut relay = Relay::start(descriptors, size.is_some(), &stream).map_err(|error| engine(&error))?;
-    // Dropped, and so restored, on every way out of this function, a panic included.
+    // Before the first output is shown, so nobody can answer it on a terminal that still echoes. Dropped, and so
+    // restored, on every way out of this function, a panic included.
     let raw_mode = if size.is_some() { RawMode::enter() } else { None };
+    let mut relay = Relay::start(descriptors, size.is_some(), &stream).map_err(|error| engine(&error))?;
     signals.forward(&stream, relay.master(), raw_mode.as_ref()).map_err(|error| engine(&error))?;
     relay.start_input().map_err(|error| engine(&error))?;
 
