@@ -64,5 +64,4 @@ impl Drop for Admitted {
 }
 
 #[cfg(test)]
-#[path = "http/tests.rs"]
 mod tests;

@@ -20,7 +20,6 @@ use std::{
 use netengine_proto::{
     api::{Accepted, OperationStatus, Problem, ProblemKind},
     ids::OperationId,
-    names::WorldName,
 };
 use netengine_spec::{Spec, immutable_violations, model::Lifecycle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -262,4 +261,4 @@ fn too_large(what: &str, error: &PlanError) -> Problem {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -50,12 +50,8 @@ impl Target {
         let services: Vec<_> = services.filter(|end| end.node == Node::Services).collect();
         let addresses: Vec<IpAddr> = services.iter().flat_map(|end| end.addresses.iter().map(|a| a.addr())).collect();
         let own = network::own_addresses(&spec)?;
-        let ntp = spec.substrate.ntp.enabled.then(|| NtpService {
-            addresses,
-            port: NTP_PORT,
-            stratum: NTP_STRATUM,
-            rate_per_source: NTP_RATE,
-        });
+        let ntp = NtpService { addresses, port: NTP_PORT, stratum: NTP_STRATUM, rate_per_source: NTP_RATE };
+        let ntp = spec.substrate.ntp.enabled.then_some(ntp);
         let ntp_addresses = if ntp.is_some() { own } else { Vec::new() };
         let desired = Desired { world: spec.name().to_string(), ntp };
         let prober = HostName::parse(network::CORE).map_err(|_| PlanError::Name(network::CORE.to_owned()))?;

@@ -63,6 +63,13 @@ impl Store {
         // One connection serialises SQLite without a busy loop: readers wait for a commit, which takes a millisecond.
         let connections = if sqlite.is_some() { 1 } else { CONNECTIONS };
         let is_sqlite = sqlite.is_some();
+        // By a connection of its own: a pool tries again what fails in its set-up and then only says that it timed out.
+        let mut first = AnyConnection::connect(&target).await?;
+        configure(&mut first, is_sqlite).await?;
+        if is_sqlite {
+            check_integrity(&mut first).await?;
+        }
+        first.close().await?;
         let pool = AnyPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(BUSY_TIME)
@@ -72,9 +79,6 @@ impl Store {
             .after_connect(move |connection, _| Box::pin(async move { configure(connection, is_sqlite).await }))
             .connect(&target)
             .await?;
-        if is_sqlite {
-            check_integrity(&pool).await?;
-        }
         schema::migrate(&pool, sqlite.as_deref()).await?;
         Ok(Self { pool, writer: Arc::new(Semaphore::new(1)), bus })
     }
@@ -135,11 +139,10 @@ async fn configure(connection: &mut AnyConnection, sqlite: bool) -> Result<(), s
 }
 
 /// `quick_check` reads every page but no index against its table; enough to refuse a damaged file at start.
-async fn check_integrity(pool: &AnyPool) -> Result<(), StoreError> {
-    let answer: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(pool).await?;
+async fn check_integrity(connection: &mut AnyConnection) -> Result<(), StoreError> {
+    let answer: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(connection).await?;
     if answer == "ok" { Ok(()) } else { Err(StoreError::Damaged(answer)) }
 }
 
 #[cfg(test)]
-#[path = "store/tests.rs"]
 mod tests;

@@ -7,7 +7,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use netengine_proto::ids::Uid;
+use netengine_proto::{ids::Uid, names::WorldName};
 
 use super::*;
 use crate::{

@@ -1,0 +1,98 @@
+//! A database that is newer, damaged, locked or full: refused or told, never made worse.
+
+use netengine_proto::api::ProblemKind;
+use sqlx::Connection;
+
+use super::*;
+
+async fn refused(url: &str) -> StoreError {
+    Store::open(url, Arc::default()).await.err().expect("refused")
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_and_left_alone() {
+    for database in databases() {
+        let store = open(&database).await;
+        sqlx::query("UPDATE schema_version SET version = 99").execute(&store.pool).await.expect("written");
+        store.close().await;
+        let error = refused(&database.url).await;
+        assert!(matches!(error, StoreError::Newer { found: 99, known: 1 }), "{error:?}");
+        assert!(matches!(refused(&database.url).await, StoreError::Newer { found: 99, .. }));
+    }
+}
+
+#[tokio::test]
+async fn a_second_start_changes_nothing() {
+    for database in databases() {
+        let store = open(&database).await;
+        store.begin_up(&operation(ALICE, "w"), false, SIZE, SIZE, None).await.expect("begun");
+        store.close().await;
+        assert_eq!(open(&database).await.held(ALICE).await.expect("counted"), SIZE);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_refused_with_the_cause() {
+    let database = sqlite();
+    let path = sqlite_path(&database.url).expect("a file");
+    std::fs::write(&path, vec![0x5a; 8192]).expect("written");
+    let problem = refused(&database.url).await.problem("cannot start");
+    assert_eq!((problem.kind, problem.cause.as_str()), (ProblemKind::Engine, "the database is damaged"));
+    assert_eq!(std::fs::read(&path).expect("read"), vec![0x5a; 8192], "it was written to");
+}
+
+#[tokio::test]
+async fn a_page_that_was_overwritten_is_found_at_start() {
+    let database = sqlite();
+    let store = open(&database).await;
+    for n in 0..20 {
+        store.begin_up(&operation(ALICE, &format!("w{n}")), false, SIZE, SIZE, None).await.expect("begun");
+    }
+    store.close().await;
+    let path = sqlite_path(&database.url).expect("a file");
+    let mut bytes = std::fs::read(&path).expect("read");
+    let (from, to) = (8192, bytes.len() - 4096);
+    bytes[from..to].fill(0xa5);
+    std::fs::write(&path, bytes).expect("written");
+    let problem = refused(&database.url).await.problem("cannot start");
+    assert_eq!(problem.kind, ProblemKind::Engine);
+    assert!(problem.cause.contains("damaged"), "{}", problem.cause);
+}
+
+#[tokio::test]
+async fn a_locked_database_is_told_and_serves_again() {
+    let database = sqlite();
+    let store = open(&database).await;
+    sqlx::raw_sql("PRAGMA busy_timeout = 50").execute(&store.pool).await.expect("set");
+    let mut other = sqlx::AnyConnection::connect(&database.url).await.expect("connected");
+    sqlx::raw_sql("BEGIN EXCLUSIVE").execute(&mut other).await.expect("locked");
+    let error = store.begin_up(&operation(ALICE, "w"), false, SIZE, SIZE, None).await.expect_err("locked");
+    let problem = error.problem("cannot start world \"w\"");
+    assert_eq!(
+        (problem.kind, problem.cause.as_str()),
+        (ProblemKind::Engine, "the database is locked by another process")
+    );
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.expect("released");
+    store.begin_up(&operation(ALICE, "w"), false, SIZE, SIZE, None).await.expect("begun");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_nothing_is_half_written() {
+    let database = sqlite();
+    let store = open(&database).await;
+    // The same result code as a full disk (SQLITE_FULL), by SQLite's own bound on pages.
+    sqlx::raw_sql("PRAGMA max_page_count = 1").execute(&store.pool).await.expect("set");
+    let mut error = None;
+    for n in 0..200 {
+        error = store.begin_up(&operation(ALICE, &format!("w{n}")), false, SIZE, SIZE, None).await.err();
+        if error.is_some() {
+            let held = store.held(ALICE).await.expect("counted");
+            assert_eq!(held, Size { worlds: n, nodes: 4 * n, links: 10 * n });
+            break;
+        }
+    }
+    let problem = error.expect("full").problem("cannot start world \"w\"");
+    assert_eq!(problem.cause, "the disk under the database is full");
+    sqlx::raw_sql("PRAGMA max_page_count = 100000").execute(&store.pool).await.expect("set");
+    store.begin_up(&operation(ALICE, "v"), false, SIZE, SIZE, None).await.expect("begun");
+}
