@@ -92,16 +92,19 @@ fn fork_workers(config: &Config) -> Outcome<Sockets> {
     let pair = || fds::pair(MESSAGE_BYTES);
     let ((net, net_end), (ns, ns_end), (spawn, spawn_end)) = (pair()?, pair()?, pair()?);
     fork_worker(net_end, |channel| {
+        process::set_name(c"ne-rootd-net");
         sandbox::lock_net()?;
         Ok(net::run(channel))
     })?;
     fork_worker(ns_end, |channel| {
+        process::set_name(c"ne-rootd-ns");
         let places = ns_places()?;
         sandbox::lock_ns(&places.settings)?;
         Ok(ns::run(channel, &places))
     })?;
     let site = config.site.clone();
     fork_worker(spawn_end, move |channel| {
+        process::set_name(c"ne-rootd-spawn");
         sandbox::lock_spawn()?;
         Ok(spawn::run(channel, &site))
     })?;

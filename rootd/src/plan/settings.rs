@@ -16,7 +16,7 @@ pub type Setting = (&'static str, &'static str);
 
 impl Settings {
     /// What tells this node from others, in the order it is read back.
-    pub fn varying(self) -> [Setting; 3] {
+    fn varying(self) -> [Setting; 3] {
         let forward = if self.forward { "1" } else { "0" };
         [
             ("ipv4/ip_forward", forward),
@@ -26,7 +26,7 @@ impl Settings {
     }
 
     /// What every namespace of ours gets.
-    pub const FIXED: [Setting; 4] = [
+    pub const FIXED: [Setting; 7] = [
         // Addresses are unique by plan; detection would delay each by a second.
         ("ipv6/conf/default/accept_dad", "0"),
         // A world's hosts get their routes from the plan, not from whoever speaks first.
@@ -35,5 +35,15 @@ impl Settings {
         ("ipv4/ping_group_range", "0\t2147483647"),
         // A host answers ARP only for addresses of the link that was asked.
         ("ipv4/conf/default/arp_ignore", "1"),
+        // Hosts of one network reach each other; only what is routed meets the policy. Where the kernel has bridge
+        // netfilter, bridged frames would meet the forward chain too (net/bridge/br_netfilter_hooks.c).
+        ("bridge/bridge-nf-call-iptables", "0"),
+        ("bridge/bridge-nf-call-ip6tables", "0"),
+        ("bridge/bridge-nf-call-arptables", "0"),
     ];
+
+    /// Every setting of a node.
+    pub fn all(self) -> impl Iterator<Item = Setting> {
+        Self::FIXED.into_iter().chain(self.varying())
+    }
 }

@@ -43,6 +43,19 @@ pub fn reap_automatically() -> io::Result<()> {
     Ok(())
 }
 
+/// Ended children wait to be asked for, whatever the parent chose: for an attendant.
+pub fn reap_by_hand() -> io::Result<()> {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the default disposition runs no code of ours.
+    unsafe { sigaction(Signal::SIGCHLD, &default) }?;
+    Ok(())
+}
+
+/// A name for ps(1): which of rootd's processes this is (prctl(2), PR_SET_NAME; at most 15 bytes).
+pub fn set_name(name: &std::ffi::CStr) {
+    let _ = nix::sys::prctl::set_name(name);
+}
+
 /// Makes the terminal on descriptor 0 the controlling terminal of this new session (ioctl_tty(2), TIOCSCTTY).
 pub fn take_terminal() -> io::Result<()> {
     nix::unistd::setsid()?;

@@ -75,6 +75,9 @@ pub struct CommandStart {
 
 /// The attendant of a program of ours; never returns.
 pub fn program(start: &ProgramStart<'_>) -> ! {
+    process::set_name(c"ne-attendant");
+    // The run directory is shared with userd's group by its mode.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o027));
     match start_program(start) {
         Ok(child) => {
             let _ = report(&start.leash, &Report::Running);
@@ -90,6 +93,7 @@ pub fn program(start: &ProgramStart<'_>) -> ! {
 
 /// The attendant of a user's command; never returns.
 pub fn command(start: CommandStart) -> ! {
+    process::set_name(c"ne-attendant");
     // The broker's side of this socket does not wait; here waiting is right.
     let _ = nix::fcntl::fcntl(&start.connection, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::empty()));
     match start_command(&start) {
@@ -255,6 +259,7 @@ fn launch(
     arguments: &[CString],
     environment: &[CString],
 ) -> Result<Pid, Stopped> {
+    at(ExecStep::Fork, process::reap_by_hand())?;
     // Blocked before the fork, so that no end is missed; the child unblocks all signals.
     at(ExecStep::Fork, SigSet::from(Signal::SIGCHLD).thread_block())?;
     let (reads, writes) = at(ExecStep::Fork, nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC))?;

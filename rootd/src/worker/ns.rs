@@ -62,7 +62,7 @@ fn serve(places: &Places, request: &NsRequest, fds: &[OwnedFd]) -> Result<(NsRep
     match request {
         NsRequest::Create(settings) => {
             netns::unshare_net().map_err(failed(Operation::CreateNamespace, "namespace"))?;
-            for setting in Settings::FIXED.into_iter().chain(settings.varying()) {
+            for setting in settings.all() {
                 set(places, setting).map_err(failed(Operation::SetSysctl, setting.0))?;
             }
             Ok((NsReply::Made, sockets().map_err(failed(Operation::CreateNamespace, "sockets"))?))
@@ -74,14 +74,14 @@ fn serve(places: &Places, request: &NsRequest, fds: &[OwnedFd]) -> Result<(NsRep
         NsRequest::Compare(settings) => {
             enter()?;
             let mut equal = true;
-            for setting in settings.varying() {
+            for setting in settings.all() {
                 equal &= is_set(places, setting).map_err(failed(Operation::Observe, setting.0))?;
             }
             Ok((NsReply::Compared(equal), Vec::new()))
         }
         NsRequest::Set(settings) => {
             enter()?;
-            for setting in settings.varying() {
+            for setting in settings.all() {
                 set(places, setting).map_err(failed(Operation::SetSysctl, setting.0))?;
             }
             Ok((NsReply::Set, Vec::new()))
@@ -96,16 +96,17 @@ fn sockets() -> io::Result<Vec<OwnedFd>> {
     Ok(vec![ns, route, netfilter])
 }
 
-/// A host without IPv6 has no such settings; a plan with IPv6 addresses then fails where it gives them.
-fn without_ipv6(setting: Setting, error: nix::errno::Errno) -> bool {
-    error == nix::errno::Errno::ENOENT && setting.0.starts_with("ipv6/")
+/// A kernel without IPv6 or without bridge netfilter has no such settings, and needs none. A plan with IPv6 addresses
+/// fails where it gives them.
+fn not_in_this_kernel(setting: Setting, error: nix::errno::Errno) -> bool {
+    error == nix::errno::Errno::ENOENT && (setting.0.starts_with("ipv6/") || setting.0.starts_with("bridge/"))
 }
 
 fn set(places: &Places, setting: Setting) -> io::Result<()> {
     let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
     match openat(&places.settings, setting.0, flags, Mode::empty()) {
         Ok(file) => write(&file, setting.1.as_bytes()).map(drop).map_err(Into::into),
-        Err(error) if without_ipv6(setting, error) => Ok(()),
+        Err(error) if not_in_this_kernel(setting, error) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
@@ -113,7 +114,7 @@ fn set(places: &Places, setting: Setting) -> io::Result<()> {
 fn is_set(places: &Places, setting: Setting) -> io::Result<bool> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
     let file = match openat(&places.settings, setting.0, flags, Mode::empty()) {
-        Err(error) if without_ipv6(setting, error) => return Ok(true),
+        Err(error) if not_in_this_kernel(setting, error) => return Ok(true),
         file => file?,
     };
     let mut text = [0u8; 64];

@@ -114,6 +114,7 @@ fn fork(into: Into) -> Result<Forked, Failure> {
 fn become_holder(listener: &OwnedFd) -> ! {
     let locked = || -> io::Result<()> {
         nix::unistd::setsid()?;
+        process::set_name(c"ne-holder");
         process::forbid_dump()?;
         sandbox::lock_holder()
     };
