@@ -45,7 +45,7 @@ pub async fn examine(
             Some((_, path)) => passed(&format!("socket: {name}"), path.clone()),
             None => DoctorCheck {
                 required: false,
-                ..failed(&format!("socket: {name}"), "not passed".to_owned(), "enable netengine-userd-admin.socket")
+                ..failed(&format!("socket: {name}"), "not passed".to_owned(), "enable netengine-admin.socket")
             },
         });
     }

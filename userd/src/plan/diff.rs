@@ -8,8 +8,8 @@ use netengine_proto::{
     root::{Change, ChangeAction, ObjectKind, ObjectName},
 };
 
-/// Table name of every policy (rootd makes one per namespace).
-const TABLE: &str = "netengine";
+/// How rootd names the table of a namespace, one per namespace.
+const TABLE: &str = "policy";
 
 /// The objects a plan makes, each with all of its attributes as text. The order is the order in which they are made.
 pub fn objects(plan: &NetworkPlan) -> Vec<(ObjectName, String)> {

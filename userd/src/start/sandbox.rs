@@ -25,7 +25,11 @@ use super::config::Config;
 /// When the process has a capability or a step is refused. A kernel without Landlock is logged, not refused.
 pub fn enter(config: &Config) -> anyhow::Result<()> {
     prctl::set_dumpable(false).context("cannot forbid dumps")?;
-    resource::setrlimit(resource::Resource::RLIMIT_CORE, 0, 0).context("cannot forbid core files")?;
+    if let Err(error) = resource::setrlimit(resource::Resource::RLIMIT_CORE, 0, 0) {
+        // The unit's own filter may forbid the call; it sets LimitCORE=0 itself, and a process that may not be dumped
+        // leaves no core file in any case (core(5)).
+        tracing::debug!(%error, "core files are limited by the service manager");
+    }
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     ensure!(!nix::unistd::geteuid().is_root(), "cannot run as root; run as user netengine");
     for set in [caps::CapSet::Effective, caps::CapSet::Permitted, caps::CapSet::Inheritable, caps::CapSet::Ambient] {
