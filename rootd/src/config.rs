@@ -6,9 +6,22 @@ use nix::unistd::{User, getgrouplist};
 
 use crate::worker::spawn::{Account, Site};
 
+/// Which of the two units this process is the main process of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Broker, net and ns worker.
+    Root,
+    /// The spawn worker.
+    Spawn,
+}
+
 /// Everything rootd is told.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// Which unit.
+    pub role: Role,
+    /// Where the spawn worker listens for the broker.
+    pub spawn_socket: PathBuf,
     /// The only uid that may speak on `rootd.sock`.
     pub userd_uid: u32,
     /// rootd's own run directory.
@@ -26,6 +39,9 @@ pub enum ConfigError {
     /// An option without its value.
     #[error("cannot read the command line: {0} needs a value")]
     Value(String),
+    /// A role that does not exist.
+    #[error("cannot read the command line: --role is root or spawn, not {0:?}")]
+    Role(String),
     /// An account that does not exist.
     #[error("cannot find user {0}: create it with the package's sysusers file or `make deps`")]
     Account(String),
@@ -40,6 +56,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub fn from_arguments(arguments: impl IntoIterator<Item = String>) -> Result<Self, ConfigError> {
+        let mut role = Role::Root;
+        let mut spawn_socket = PathBuf::from("/run/netengine/spawn.sock");
         let mut userd_user = "netengine".to_owned();
         let mut world_user = "netengine-world".to_owned();
         let mut worldd = PathBuf::from("/usr/lib/netengine/netengine-worldd");
@@ -50,6 +68,14 @@ impl Config {
         while let Some(option) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| ConfigError::Value(option.clone()));
             match option.as_str() {
+                "--role" => {
+                    role = match value()?.as_str() {
+                        "root" => Role::Root,
+                        "spawn" => Role::Spawn,
+                        other => return Err(ConfigError::Role(other.to_owned())),
+                    }
+                }
+                "--spawn-socket" => spawn_socket = value()?.into(),
                 "--userd-user" => userd_user = value()?,
                 "--world-user" => world_user = value()?,
                 "--worldd" => worldd = value()?.into(),
@@ -62,7 +88,7 @@ impl Config {
         let userd_uid = account(&userd_user)?.uid;
         let world = account(&world_user)?;
         let site = Site { worldd, world, userd_uid, worlds_run, worlds_state };
-        Ok(Self { userd_uid, run_directory, site })
+        Ok(Self { role, spawn_socket, userd_uid, run_directory, site })
     }
 }
 

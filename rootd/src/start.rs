@@ -1,14 +1,17 @@
-//! How the processes come to be. The order matters and is this:
+//! How the processes come to be. The order matters and is this, for `netengine-rootd.service`:
 //!
 //! 1. take the listening sockets, read the notify socket's name, clear the environment;
 //! 2. no core dumps, no ptrace;
 //! 3. read the command line, resolve the accounts;
 //! 4. close every descriptor that is not known;
 //! 5. move into an empty network namespace: no process of rootd can even name a link of the host;
-//! 6. make the socketpairs;
-//! 7. fork the net, ns and spawn workers, each of which locks itself in before it reads its first request;
-//! 8. become the broker: open the journal, find or start the holder, drop every capability, lock in;
-//! 9. reconcile, tell the service manager "ready", serve.
+//! 6. make the socketpairs, hand one end to the spawn worker;
+//! 7. fork the net and ns workers, each of which locks itself in before it reads its first request;
+//! 8. become the broker: open the journal, drop every capability, lock in;
+//! 9. find or start the holder, reconcile, tell the service manager "ready", serve.
+//!
+//! `netengine-spawn.service` runs the same binary as `--role spawn`: steps 1 to 5, then it locks itself in, tells "ready"
+//! and serves one broker after the other. It is a unit of its own because what it starts inherits the unit's fences.
 //!
 //! No thread exists before step 9 in any of them.
 
@@ -29,11 +32,11 @@ use crate::{
         state::{Broker, random},
         workers::{Sockets, Workers},
     },
-    config::Config,
+    config::{Config, Role},
     sandbox,
     sys::{
         clone::{Forked, Into, exit_now, fork_into},
-        fds, listen, netns, process,
+        fds, listen, netns, peer, process,
     },
     worker::{
         channel::{Channel, MESSAGE_BYTES},
@@ -56,41 +59,53 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// What the service manager gave us.
+/// What the service manager gave us: listening sockets by name, and where to tell "ready".
 struct Given {
-    root: OwnedFd,
-    exec: OwnedFd,
+    sockets: Vec<(String, OwnedFd)>,
     notify: Option<String>,
 }
 
+impl Given {
+    fn take() -> io::Result<Self> {
+        let given = Self { sockets: listen::sockets()?, notify: std::env::var("NOTIFY_SOCKET").ok() };
+        process::clear_environment();
+        Ok(given)
+    }
+
+    fn socket(&mut self, name: &str) -> Outcome<OwnedFd> {
+        let place = self.sockets.iter().position(|(found, _)| found == name);
+        let missing = || format!("the service manager did not pass the socket {name:?}: start its .socket unit");
+        Ok(self.sockets.swap_remove(place.ok_or_else(missing)?).1)
+    }
+
+    fn ready(&self) -> io::Result<()> {
+        self.notify.as_deref().map_or(Ok(()), notify)
+    }
+}
+
 fn run() -> Outcome<ExitCode> {
-    let given = take_environment()?;
+    let given = Given::take()?;
     process::forbid_dump()?;
     let config = Config::from_arguments(std::env::args().skip(1))?;
-    fds::close_others(&[given.root.as_fd(), given.exec.as_fd()]);
+    let known: Vec<_> = given.sockets.iter().map(|(_, socket)| socket.as_fd()).collect();
+    fds::close_others(&known);
     netns::unshare_net().map_err(|error| format!("cannot make a network namespace: {error}"))?;
-    let sockets = fork_workers(&config)?;
-    become_broker(config, given, sockets)
-}
-
-fn take_environment() -> Outcome<Given> {
-    let (mut root, mut exec) = (None, None);
-    for (name, socket) in listen::sockets()? {
-        match name.as_str() {
-            "rootd" => root = Some(socket),
-            "exec" => exec = Some(socket),
-            other => return Err(format!("the service manager passed an unknown socket {other:?}").into()),
+    match config.role {
+        Role::Root => {
+            let sockets = start_workers(&config)?;
+            become_broker(config, given, sockets)
         }
+        Role::Spawn => serve_brokers(&config, given),
     }
-    let notify = std::env::var("NOTIFY_SOCKET").ok();
-    process::clear_environment();
-    let missing = |name| format!("the service manager did not pass the socket {name:?}: start the .socket unit");
-    Ok(Given { root: root.ok_or_else(|| missing("rootd"))?, exec: exec.ok_or_else(|| missing("exec"))?, notify })
 }
 
-fn fork_workers(config: &Config) -> Outcome<Sockets> {
+fn start_workers(config: &Config) -> Outcome<Sockets> {
     let pair = || fds::pair(MESSAGE_BYTES);
     let ((net, net_end), (ns, ns_end), (spawn, spawn_end)) = (pair()?, pair()?, pair()?);
+    let spawn_socket = std::os::unix::net::UnixStream::connect(&config.spawn_socket)
+        .map_err(|error| format!("cannot reach the spawn worker at {}: {error}", config.spawn_socket.display()))?;
+    fds::send(&spawn_socket, &[1], &[spawn_end.as_fd()])?;
+    drop(spawn_end);
     fork_worker(net_end, |channel| {
         process::set_name(c"ne-rootd-net");
         sandbox::lock_net()?;
@@ -102,13 +117,34 @@ fn fork_workers(config: &Config) -> Outcome<Sockets> {
         sandbox::lock_ns(&places.settings)?;
         Ok(ns::run(channel, &places))
     })?;
-    let site = config.site.clone();
-    fork_worker(spawn_end, move |channel| {
-        process::set_name(c"ne-rootd-spawn");
-        sandbox::lock_spawn()?;
-        Ok(spawn::run(channel, &site))
-    })?;
     Ok(Sockets { net, ns, spawn })
+}
+
+/// The spawn worker: serves one broker until it is gone, then the next. Only rootd's own user is listened to.
+fn serve_brokers(config: &Config, mut given: Given) -> Outcome<ExitCode> {
+    let listener = given.socket("spawn")?;
+    process::set_name(c"ne-rootd-spawn");
+    process::reap_automatically()?;
+    sandbox::lock_spawn()?;
+    given.ready()?;
+    let own = nix::unistd::Uid::effective().as_raw();
+    loop {
+        let connection = match fds::accept(&listener) {
+            Ok(connection) => connection,
+            Err(error) if error.raw_os_error() == Some(nix::libc::ECONNABORTED) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        if peer::credentials(&connection)?.uid != own {
+            eprintln!("warning: a connection of another user was refused");
+            continue;
+        }
+        if let Ok(received) = fds::recv(&connection, &mut [0u8; 1])
+            && let Some(end) = received.fds.into_iter().next()
+        {
+            drop(connection);
+            spawn::run(Channel::new(end), &config.site);
+        }
+    }
 }
 
 fn fork_worker(end: OwnedFd, work: impl FnOnce(Channel) -> io::Result<ExitCode>) -> io::Result<()> {
@@ -138,7 +174,8 @@ fn ns_places() -> io::Result<ns::Places> {
     Ok(ns::Places { home: home.into(), settings: settings.into() })
 }
 
-fn become_broker(config: Config, given: Given, sockets: Sockets) -> Outcome<ExitCode> {
+fn become_broker(config: Config, mut given: Given, sockets: Sockets) -> Outcome<ExitCode> {
+    let doors = Doors { root: given.socket("rootd")?, exec: given.socket("exec")? };
     let directory = config.run_directory.clone();
     let opened = Journal::open(&directory, netengine_proto::ids::InstanceId::from_bytes(random()))
         .map_err(|error| format!("cannot open the journal in {}: {error}", directory.display()))?;
@@ -146,10 +183,15 @@ fn become_broker(config: Config, given: Given, sockets: Sockets) -> Outcome<Exit
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).without_time().init();
     tracing::info!(?level, "broker locked in");
-    runtime.block_on(serve(config, given, sockets, opened))
+    runtime.block_on(serve(config, &given, doors, sockets, opened))
 }
 
-async fn serve(config: Config, given: Given, sockets: Sockets, opened: Opened) -> Outcome<ExitCode> {
+struct Doors {
+    root: OwnedFd,
+    exec: OwnedFd,
+}
+
+async fn serve(config: Config, given: &Given, doors: Doors, sockets: Sockets, opened: Opened) -> Outcome<ExitCode> {
     let Opened { journal, records, damaged } = opened;
     if damaged > 0 {
         tracing::error!(damaged, "journal records were damaged and are skipped");
@@ -163,11 +205,9 @@ async fn serve(config: Config, given: Given, sockets: Sockets, opened: Opened) -
     let kept = holder.list().await?;
     let broker = Arc::new(Broker::new(config, workers, holder, journal));
     broker.reconcile(records, kept).await?;
-    tokio::spawn(accept::serve(broker.clone(), accept::listener(given.root)?, Door::Root));
-    tokio::spawn(accept::serve(broker.clone(), accept::listener(given.exec)?, Door::Exec));
-    if let Some(path) = given.notify {
-        notify(&path)?;
-    }
+    tokio::spawn(accept::serve(broker.clone(), accept::listener(doors.root)?, Door::Root));
+    tokio::spawn(accept::serve(broker.clone(), accept::listener(doors.exec)?, Door::Exec));
+    given.ready()?;
     tracing::info!(instance = %broker.instance, "serving");
     attend(&broker).await
 }

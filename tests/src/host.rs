@@ -94,7 +94,7 @@ impl Host {
         for (unit, text) in drop_ins {
             host.file(&format!("units/{unit}.d/test.conf"), text);
         }
-        host.start_daemons(&units, &["netengine-rootd", "netengine-userd"]);
+        host.start_daemons(&units, &["netengine-spawn", "netengine-rootd", "netengine-userd"]);
         host
     }
 

@@ -16,7 +16,7 @@ fn rootd_only() -> Host {
     for unit in ["netengine-userd.service", "netengine-user.socket", "netengine-admin.socket"] {
         std::fs::remove_file(host.path(&units).join(unit)).expect("a unit");
     }
-    host.start_daemons(&units, &["netengine-rootd"]);
+    host.start_daemons(&units, &["netengine-spawn", "netengine-rootd"]);
     host
 }
 

@@ -20,7 +20,7 @@ use super::{
     message::{Failure, NsReply, NsRequest},
 };
 use crate::{
-    plan::settings::{Setting, Settings},
+    plan::settings::Setting,
     sys::netns::{self, Netlink},
 };
 

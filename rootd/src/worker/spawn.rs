@@ -51,18 +51,14 @@ pub struct Account {
     pub groups: Vec<u32>,
 }
 
-/// Serves until the broker is gone.
-pub fn run(mut channel: Channel, site: &Site) -> ExitCode {
-    if process::reap_automatically().is_err() {
-        return ExitCode::FAILURE;
-    }
+/// Serves until the broker is gone. Ended attendants must vanish by themselves ([`process::reap_automatically`]).
+pub fn run(mut channel: Channel, site: &Site) {
     while let Ok(Some((request, fds))) = channel.receive::<SpawnRequest>() {
         let reply = serve(site, request, fds).unwrap_or_else(SpawnReply::Failed);
         if channel.reply(&reply, &[]).is_err() {
             break;
         }
     }
-    ExitCode::SUCCESS
 }
 
 fn serve(site: &Site, request: SpawnRequest, fds: Vec<OwnedFd>) -> Result<SpawnReply, Failure> {

@@ -17,8 +17,6 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::sys::fds;
-
 /// Between asking a process to end and ending it.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -89,11 +87,12 @@ impl Caller<'_> {
     fn serve(&mut self, child: Pid) -> bool {
         let Some(connection) = self.connection else { return false };
         let mut bytes = [0u8; 64];
-        let Ok(received) = fds::recv(connection, &mut bytes) else { return false };
-        if received.bytes == 0 {
-            return false;
-        }
-        self.pending.extend_from_slice(&bytes[..received.bytes]);
+        // read(2) takes bytes only; descriptors that come along are closed by the kernel.
+        let length = match nix::unistd::read(connection, &mut bytes) {
+            Ok(0) | Err(_) => return false,
+            Ok(length) => length,
+        };
+        self.pending.extend_from_slice(&bytes[..length]);
         // A frame is the length 1 and one signal number.
         while let Some((frame, rest)) = self.pending.split_first_chunk::<5>() {
             let [0, 0, 0, 1, number] = *frame else { return false };
