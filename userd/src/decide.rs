@@ -4,18 +4,38 @@
 //! value (or by reference, to read). A verdict has no public constructor, is bound to one action by its type and holds
 //! the object it was given for, so what is acted on is what was judged:
 //!
-//! ```compile_fail
-//! use netengine_userd::decide::{Principal, Verdict, act};
-//! # let principal: Principal = unimplemented!();
-//! // A route without a check: a verdict cannot be made by hand.
-//! let verdict: Verdict<act::Down, ()> = Verdict { principal, object: (), action: std::marker::PhantomData };
+//! ```
+//! use netengine_userd::{decide::{Verdict, WorldRef, act}, orchestrator::Orchestrator};
+//! async fn remove(orchestrator: &Orchestrator, judged: Verdict<act::Down, WorldRef>) {
+//!     let _ = orchestrator.down(judged, None).await;
+//! }
 //! ```
 //!
-//! ```compile_fail
+//! A verdict for one action does not serve for another:
+//!
+//! ```compile_fail,E0308
 //! use netengine_userd::{decide::{Verdict, WorldRef, act}, orchestrator::Orchestrator};
-//! // A verdict for one action does not serve for another.
 //! async fn remove(orchestrator: &Orchestrator, seen: Verdict<act::ViewWorld, WorldRef>) {
 //!     let _ = orchestrator.down(seen, None).await;
+//! }
+//! ```
+//!
+//! It is spent by the call:
+//!
+//! ```compile_fail,E0382
+//! use netengine_userd::{decide::{Verdict, WorldRef, act}, orchestrator::Orchestrator};
+//! async fn remove(orchestrator: &Orchestrator, judged: Verdict<act::Down, WorldRef>) {
+//!     let _ = orchestrator.down(judged, None).await;
+//!     let _ = orchestrator.down(judged, None).await;
+//! }
+//! ```
+//!
+//! And it cannot be made by hand, so a route without a check cannot reach anything:
+//!
+//! ```compile_fail,E0451
+//! use netengine_userd::decide::{Host, Principal, Verdict, act};
+//! fn forge(principal: Principal) -> Verdict<act::ViewHost, Host> {
+//!     Verdict { principal, object: Host, action: std::marker::PhantomData }
 //! }
 //! ```
 

@@ -139,7 +139,7 @@ async fn undo(
         attempt.run().await
     };
     let world = match restored {
-        Ok(success) => (WorldState::Ready, success.phase.detail),
+        Ok(_) => (WorldState::Ready, format!("the last up failed and was undone: {}", problem.cause)),
         Err(AttemptError::Failed(problem) | AttemptError::Engine(problem)) => (WorldState::Degraded, problem.cause),
         Err(AttemptError::Cancelled) => (WorldState::Degraded, problem.cause.clone()),
     };

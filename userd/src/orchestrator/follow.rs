@@ -51,12 +51,14 @@ async fn follow(orchestrator: &Orchestrator) {
                 tracing::info!(release = hello.release, "rootd is there");
                 known = Some(generation);
                 cursor = hello.cursor;
-                reconcile(orchestrator).await?;
+                reconcile(orchestrator, Scope::All).await?;
             }
             let events = orchestrator.root().next_events(cursor, WAIT).await?;
             cursor = events.cursor;
             if events.lagged {
-                reconcile(orchestrator).await?;
+                reconcile(orchestrator, Scope::All).await?;
+            } else if events.events.is_empty() {
+                reconcile(orchestrator, Scope::Ready).await?;
             }
             for event in events.events {
                 handle(orchestrator, &mut restarts, event).await?;
@@ -77,6 +79,16 @@ async fn follow(orchestrator: &Orchestrator) {
     }
 }
 
+/// Which worlds are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// Every one that should run: rootd is newly there.
+    All,
+    /// Only those that were right when last seen, in quiet times. One that is known to be degraded was tried already
+    /// and waits for somebody to look.
+    Ready,
+}
+
 #[derive(Debug, thiserror::Error)]
 enum FollowError {
     #[error(transparent)]
@@ -90,7 +102,7 @@ enum FollowError {
 /// A world that only rootd holds is removed: its row was never written, or its removal was. rootd is asked first, so a
 /// world that is being made has its row by the time the database is read. A world that should run and does not as it
 /// should is made again.
-async fn reconcile(orchestrator: &Orchestrator) -> Result<(), FollowError> {
+async fn reconcile(orchestrator: &Orchestrator, scope: Scope) -> Result<(), FollowError> {
     let held = orchestrator.root().list_worlds().await?;
     let stored = orchestrator.store().all_worlds().await?;
     for orphan in held.iter().filter(|held| stored.iter().all(|(world, _)| world.id != held.world)) {
@@ -98,8 +110,12 @@ async fn reconcile(orchestrator: &Orchestrator) -> Result<(), FollowError> {
         orchestrator.root().delete_world(ids::call_key(), orphan.world, orphan.owner).await?;
     }
     for (world, state) in stored {
-        let is_settled = matches!(state, WorldState::Ready | WorldState::Degraded);
-        if !is_settled {
+        let is_concerned = match state {
+            WorldState::Ready => true,
+            WorldState::Degraded => scope == Scope::All,
+            WorldState::Booting | WorldState::Failed | WorldState::Stopping => false,
+        };
+        if !is_concerned {
             continue;
         }
         let reason = match held.iter().find(|held| held.world == world.id) {

@@ -75,7 +75,10 @@ async fn a_users_own_are_served_and_others_look_absent() {
         let alice = Principal::user(ALICE);
         let takes_object = route.path.contains('{');
         let mut answers = Vec::new();
-        for object in [Object::Absent, Object::Other, Object::Own] {
+        // A route without an object in its path has one case; asked twice, a second `up` would meet the first at work.
+        let cases = [Object::Absent, Object::Other, Object::Own];
+        let cases = if takes_object { &cases[..] } else { &cases[2..] };
+        for &object in cases {
             let path = stage.path(route.path, object);
             // Operations of others are told apart by id only; take both ids out.
             let answer = ask(&stage.app, alice, route.method, &path, body(route.action)).await;
@@ -83,9 +86,9 @@ async fn a_users_own_are_served_and_others_look_absent() {
             let text = ids.iter().fold(answer.1, |text, id| text.replace(id, "ID"));
             answers.push((answer.0, text));
         }
-        let [absent, other, own] = &answers[..] else { unreachable!("three objects") };
+        let own = answers.last().expect("asked");
         assert!((200..300).contains(&own.0), "{route:?}: {own:?}");
-        if takes_object {
+        if let [absent, other, _] = &answers[..] {
             assert_eq!(absent.0, 404, "{route:?}");
             assert_eq!(neutral(absent), neutral(other), "{route:?} tells a foreign object from an absent one");
         }

@@ -1,6 +1,7 @@
 //! The API as a peer sees it.
 
 mod connections;
+mod follow;
 mod matrix;
 
 use axum::{Extension, body::Body, http::Request};

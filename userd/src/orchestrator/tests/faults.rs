@@ -177,3 +177,14 @@ async fn one_operation_is_at_work_on_a_world_at_a_time() {
     let verdict = decide(Principal::user(ALICE), act::Down, world).expect("hers");
     assert_eq!(lab.orchestrator.down(verdict, None).await.expect_err("refused").kind, ProblemKind::Conflict);
 }
+
+#[tokio::test]
+async fn the_spec_that_runs_is_the_one_that_was_judged() {
+    let lab = Lab::new().await;
+    let slot = WorldSlot { owner: ALICE, name: WorldName::parse("green").expect("a name") };
+    let verdict = decide(Principal::user(ALICE), act::Up, slot).expect("her own");
+    let order = UpOrder { spec: spec("blue"), up_to: 9, timeout: None };
+    let refused = lab.orchestrator.up(verdict, order).await.expect_err("another world's spec");
+    assert_eq!(refused.kind, ProblemKind::Usage);
+    lab.assert_nothing_left(ALICE).await;
+}
