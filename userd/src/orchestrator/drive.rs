@@ -24,15 +24,22 @@ use crate::{
 /// Tries to write the end of an operation while the database is away, and the wait between them.
 const WRITE_TRIES: (u32, Duration) = (5, Duration::from_secs(2));
 
-/// Drives `operation` to its end.
-pub(super) async fn drive(orchestrator: &Orchestrator, operation: Operation, cancel: CancellationToken) {
-    let ended = match operation.kind {
-        Kind::Down => drive_down(orchestrator, &operation).await,
-        Kind::Up | Kind::Repair => drive_up(orchestrator, &operation, cancel).await,
-    };
-    if let Err(error) = ended {
-        // The row stays at work; the next start of the daemon takes it up.
-        tracing::error!(operation = %operation.id, %error, "cannot write the end of an operation");
+/// First and longest wait before an operation is driven again that the database kept from its end.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+
+/// Drives `operation` to its end. While the database does not let it, it is taken up again, as after a restart.
+pub(super) async fn drive(orchestrator: &Orchestrator, mut operation: Operation, cancel: CancellationToken) {
+    let mut pause = AGAIN.0;
+    loop {
+        let ended = match operation.kind {
+            Kind::Down => drive_down(orchestrator, &operation).await,
+            Kind::Up | Kind::Repair => drive_up(orchestrator, &operation, cancel.clone()).await,
+        };
+        let Err(error) = ended else { return };
+        tracing::error!(operation = %operation.id, %error, "cannot bring an operation to its end; trying again");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(AGAIN.1);
+        operation.resumed = true;
     }
 }
 

@@ -17,7 +17,7 @@ use super::{Orchestrator, attempt};
 use crate::{
     decide::{Principal, Verdict, WorldRef, act, decide},
     ids,
-    plan::Target,
+    plan::{Target, phases},
     root_link::RootLinkError,
     store::{StoreError, events::NewEvent, operations::Kind},
 };
@@ -110,6 +110,11 @@ async fn reconcile(orchestrator: &Orchestrator, scope: Scope) -> Result<(), Foll
         orchestrator.root().delete_world(ids::call_key(), orphan.world, orphan.owner).await?;
     }
     for (world, state) in stored {
+        if state == WorldState::Failed && scope == Scope::All {
+            // It could not be undone or removed when that was asked for.
+            remove(orchestrator, world).await?;
+            continue;
+        }
         let is_concerned = match state {
             WorldState::Ready => true,
             WorldState::Degraded => scope == Scope::All,
@@ -157,6 +162,19 @@ async fn repair(orchestrator: &Orchestrator, world: WorldRef, reason: &str) -> R
     let Some(verdict) = daemon_verdict(world.clone()) else { return Ok(()) };
     let operation = orchestrator.new_operation(Kind::Repair, world, Some(spec), stored.up_to, Some(REPAIR_TIME));
     match orchestrator.store().begin_repair(&verdict, &operation, reason).await {
+        Err(StoreError::Conflict) => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => {
+            orchestrator.spawn(operation);
+            Ok(())
+        }
+    }
+}
+
+/// Begins to remove a world whose undoing or removal failed before. Does nothing when an operation is at work on it.
+async fn remove(orchestrator: &Orchestrator, world: WorldRef) -> Result<(), StoreError> {
+    let operation = orchestrator.new_operation(Kind::Down, world, None, phases::LAST, None);
+    match orchestrator.store().begin_down(&operation, None).await {
         Err(StoreError::Conflict) => Ok(()),
         Err(error) => Err(error),
         Ok(()) => {

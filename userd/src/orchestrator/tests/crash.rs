@@ -110,3 +110,55 @@ async fn a_worldd_that_ends_is_restarted_and_a_network_that_was_broken_is_mended
     stop.cancel();
     following.await.expect("ended");
 }
+
+#[tokio::test]
+async fn an_undo_that_was_interrupted_is_completed_by_the_next_start() {
+    let mut lab = Lab::new().await;
+    lab.fake.break_probes(true);
+    // Network, worldd, prober and its stop come before the undo's `delete_world`.
+    lab.fake.fail_at(5, Fault::Hangs);
+    let hung = lab.fake.hung.clone();
+    let (accepted, _ends) = lab.begin_up(ALICE, spec("blue")).await.expect("accepted");
+    hung.notified().await;
+    lab.restart_userd().await;
+    let mut ends = Ends(lab.orchestrator.bus().subscribe(Filter::default()));
+    lab.orchestrator.finish_interrupted().await.expect("taken up");
+    assert_eq!(ends.of(&accepted.operation).await.0, OperationState::Failed);
+    assert_eq!(lab.fake.calls().iter().filter(|verb| **verb == "delete_world").count(), 2, "the undo ran twice");
+    lab.assert_nothing_left(ALICE).await;
+}
+
+#[tokio::test]
+async fn what_could_not_be_undone_is_removed_when_rootd_is_back() {
+    let lab = Lab::new().await;
+    lab.fake.break_probes(true);
+    lab.fake.fail_at(5, Fault::Before);
+    assert_eq!(lab.up(ALICE, spec("blue")).await.0, OperationState::Failed);
+    assert_eq!(lab.status(ALICE, "blue").await.state, WorldState::Failed);
+    let mut ends = Ends(lab.orchestrator.bus().subscribe(Filter::default()));
+    let stop = CancellationToken::new();
+    let following = tokio::spawn(follow_root(lab.orchestrator.clone(), stop.clone()));
+    ends.kind("operation.done").await;
+    lab.assert_nothing_left(ALICE).await;
+    stop.cancel();
+    following.await.expect("ended");
+}
+
+#[tokio::test]
+async fn every_step_of_an_operation_run_again_changes_nothing() {
+    let lab = Lab::new().await;
+    lab.up(ALICE, spec("blue")).await;
+    let world = lab.world(ALICE, "blue").await.expect("exists");
+    let (before, size) = (lab.fake.plan_of(world.id), lab.orchestrator.store().held(ALICE).await.expect("counted"));
+    let mut operation = lab.orchestrator.new_operation(Kind::Up, world.clone(), Some(spec("blue")), 9, None);
+    operation.resumed = true;
+    let store = lab.orchestrator.store();
+    store.begin_up(&operation, true, Size::default(), Size { worlds: 1, ..size }, None).await.expect("begun");
+    for _ in 0..2 {
+        drive::drive(&lab.orchestrator, operation.clone(), CancellationToken::new()).await;
+        assert_eq!(lab.fake.plan_of(world.id), before);
+        assert_eq!(lab.status(ALICE, "blue").await.state, WorldState::Ready);
+        assert_eq!(lab.fake.processes(), [ProcessKind::Worldd]);
+    }
+    assert_eq!(lab.orchestrator.store().held(ALICE).await.expect("counted"), size);
+}
