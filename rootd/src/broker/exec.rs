@@ -127,7 +127,7 @@ async fn start(
         let held = world.held.lock().await;
         let held_node = held.nodes.get(&node).ok_or(ExecFailure::Ticket)?;
         let ns = held_node.ns.try_clone().map_err(|e| setup(ExecStep::Network, &e))?;
-        (ns, resolver_files(&held, &node).unwrap_or_else(WorldFiles::default))
+        (ns, resolver_files(&held, &node).unwrap_or_default())
     };
     let caller = peer::process(&*stream).map_err(|e| setup(ExecStep::CallerFiles, &e))?;
     let connection: OwnedFd = stream.as_fd().try_clone_to_owned().map_err(|e| setup(ExecStep::Terminal, &e))?;

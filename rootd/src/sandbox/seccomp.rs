@@ -128,40 +128,46 @@ const MESSAGES: &[Rule] = &[
     (libc::SYS_recvmsg, Always),  // with descriptors
     (libc::SYS_sendto, Always),   // netlink
     (libc::SYS_recvfrom, Always), // netlink, peeking at a length
-    (libc::SYS_poll, Always),     // holder
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_poll, Always), // holder
     (libc::SYS_ppoll, Always),    // holder, glibc
     (libc::SYS_accept4, Always),  // holder and broker: their own listeners only, no other listener exists
 ];
 
 /// The broker's event loop, its sockets, its journal.
 const BROKER: &[Rule] = &[
-    (libc::SYS_epoll_create1, Always),                       // event loop
-    (libc::SYS_epoll_ctl, Always),                           // event loop
-    (libc::SYS_epoll_wait, Always),                          // event loop
-    (libc::SYS_epoll_pwait, Always),                         // event loop
-    (libc::SYS_epoll_pwait2, Always),                        // event loop
-    (libc::SYS_eventfd2, Always),                            // waking the event loop
-    (libc::SYS_socket, Equals(0, libc::AF_UNIX as u64)),     // the holder, the service manager's notify socket
+    (libc::SYS_epoll_create1, Always), // event loop
+    (libc::SYS_epoll_ctl, Always),     // event loop
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_epoll_wait, Always), // event loop
+    (libc::SYS_epoll_pwait, Always),   // event loop
+    (libc::SYS_epoll_pwait2, Always),  // event loop
+    (libc::SYS_eventfd2, Always),      // waking the event loop
+    (libc::SYS_socket, Equals(0, libc::AF_UNIX as u64)), // the holder, the service manager's notify socket
     (libc::SYS_socketpair, Equals(0, libc::AF_UNIX as u64)), // leashes, signal delivery
-    (libc::SYS_connect, Always),                             // the holder; only AF_UNIX sockets exist
-    (libc::SYS_bind, Always),                                // the holder's listener
-    (libc::SYS_listen, Always),                              // the holder's listener
-    (libc::SYS_shutdown, Always),                            // closing a connection
-    (libc::SYS_getsockopt, Always),                          // who is the peer
-    (libc::SYS_setsockopt, Always),                          // buffer sizes
-    (libc::SYS_getsockname, Always),                         // tokio's listeners
-    (libc::SYS_getpeername, Always),                         // tokio's streams
-    (libc::SYS_ioctl, Equals(1, libc::FIONBIO as u64)),      // std's set_nonblocking
-    (libc::SYS_pidfd_open, Always),                          // the caller of a command, on kernels before 6.5
-    (libc::SYS_openat, Always),                              // the journal; Landlock bounds where
-    (libc::SYS_fsync, Always),                               // the journal
-    (libc::SYS_fdatasync, Always),                           // the journal
-    (libc::SYS_ftruncate, Always),                           // the journal
-    (libc::SYS_lseek, Always),                               // the journal
-    (libc::SYS_rename, Always),                              // the journal's compaction
-    (libc::SYS_unlink, Always),                              // the holder's stale socket
-    (libc::SYS_statx, Always),                               // file sizes
-    (libc::SYS_newfstatat, Always),                          // file sizes
+    (libc::SYS_connect, Always),       // the holder; only AF_UNIX sockets exist
+    (libc::SYS_bind, Always),          // the holder's listener
+    (libc::SYS_listen, Always),        // the holder's listener
+    (libc::SYS_shutdown, Always),      // closing a connection
+    (libc::SYS_getsockopt, Always),    // who is the peer
+    (libc::SYS_setsockopt, Always),    // buffer sizes
+    (libc::SYS_getsockname, Always),   // tokio's listeners
+    (libc::SYS_getpeername, Always),   // tokio's streams
+    (libc::SYS_ioctl, Equals(1, libc::FIONBIO)), // std's set_nonblocking
+    (libc::SYS_pidfd_open, Always),    // the caller of a command, on kernels before 6.5
+    (libc::SYS_openat, Always),        // the journal; Landlock bounds where
+    (libc::SYS_fsync, Always),         // the journal
+    (libc::SYS_fdatasync, Always),     // the journal
+    (libc::SYS_ftruncate, Always),     // the journal
+    (libc::SYS_lseek, Always),         // the journal
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_rename, Always), // the journal's compaction
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_unlink, Always), // the holder's stale socket
+    (libc::SYS_renameat, Always),      // the same, where glibc has no rename
+    (libc::SYS_unlinkat, Always),      // the same, where glibc has no unlink
+    (libc::SYS_statx, Always),         // file sizes
+    (libc::SYS_newfstatat, Always),    // file sizes
 ];
 
 /// Namespaces and their settings.
