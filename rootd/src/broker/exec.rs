@@ -29,7 +29,7 @@ use crate::{
     sys::peer::{self, Peer},
     worker::{
         channel::{decode, encode},
-        message::{SpawnRequest, User, WorldFiles},
+        message::{SpawnRequest, User},
     },
 };
 
