@@ -394,7 +394,8 @@ struct EventQuery {
 #[utoipa::path(get, path = "/events",
     params(("world" = Option<String>, Query), ("operation" = Option<String>, Query), ("after" = Option<i64>, Query),
         ("follow" = Option<bool>, Query), ("owner" = Option<u32>, Query)),
-    responses((status = 200, content((Vec<Event> = "application/json"), (Event = "text/event-stream")))))]
+    responses((status = 200, content((Vec<Event> = "application/json"), (Event = "text/event-stream"))),
+        (status = 404, body = Problem)))]
 async fn events(
     State(shared): State<Shared>,
     Extension(principal): Extension<Principal>,
@@ -403,6 +404,12 @@ async fn events(
     let asked: EventQuery = query(&uri)?;
     let owner = all_of(principal, asked.owner);
     let verdict = decide(principal, act::ViewEvents, owner).map_err(|_| denied())?;
+    if let Some(world) = &asked.world {
+        let known = shared.app.orchestrator.store().knows_world(&verdict, world).await;
+        if !known.map_err(|error| error.problem("cannot read events"))? {
+            return Err(no_such_world(&world.escape_debug().to_string()).into());
+        }
+    }
     let filter = Filter { owner: owner.0, world: asked.world, operation: asked.operation };
     let (orchestrator, after) = (shared.app.orchestrator.clone(), asked.after.unwrap_or(0));
     if asked.follow {

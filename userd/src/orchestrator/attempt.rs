@@ -171,7 +171,7 @@ impl Attempt<'_> {
                 let ready: Vec<&Step> = ready;
                 for step in ready {
                     let (key, seen) = (keys.get(&step.kind).copied(), seen.clone());
-                    running.push(Box::pin(async move { (step.kind, self.run_step(step.kind, key, seen).await) }));
+                    running.push(Box::pin(async move { (step.kind, self.run_step(step, key, seen).await) }));
                 }
             }
             match running.next().await {
@@ -199,13 +199,14 @@ impl Attempt<'_> {
 
     async fn run_step(
         &self,
-        kind: StepKind,
+        step: &Step,
         key: Option<CallKey>,
         seen: Option<Observed>,
     ) -> Result<StepResult, AttemptError> {
         let key = key.unwrap_or_else(ids::call_key);
         let (orchestrator, world) = (self.orchestrator, self.world());
-        match kind {
+        let planned = u64::try_from(step.changes.len()).unwrap_or(u64::MAX);
+        match step.kind {
             StepKind::Network => {
                 let applied = orchestrator.root().apply_network(key, &self.target.network).await;
                 let changes = applied.map_err(|error| error.problem(""))?.changes.len();
@@ -213,12 +214,12 @@ impl Attempt<'_> {
             }
             StepKind::Worldd => {
                 self.start_worldd(key).await?;
-                Ok(StepResult { changes: 1, checked: None })
+                Ok(StepResult { changes: planned, checked: None })
             }
             StepKind::Services => {
                 let path = control::worldd_socket(orchestrator.worlds_dir(), world.id);
                 self.stop.interrupt(check::apply_services(&path, self.target)).await?;
-                Ok(StepResult { changes: 1, checked: None })
+                Ok(StepResult { changes: planned, checked: None })
             }
             StepKind::Check => {
                 let checked = check::check(orchestrator, world, self.target, seen);

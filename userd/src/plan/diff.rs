@@ -27,10 +27,14 @@ pub fn objects(plan: &NetworkPlan) -> Vec<(ObjectName, String)> {
             add(&bridge.node, ObjectKind::Address, format!("{} {address}", bridge.name), String::new());
         }
     }
-    for end in plan.cables.iter().flat_map(|cable| [&cable.a, &cable.b]) {
-        add(&end.node, ObjectKind::Link, end.name.to_string(), format!("{} {:?}", end.mac, end.bridge));
-        for address in end.addresses.iter() {
-            add(&end.node, ObjectKind::Address, format!("{} {address}", end.name), String::new());
+    for cable in plan.cables.iter() {
+        // A cable is one object: the kernel makes and removes both its ends at once. It is named by its first end.
+        let ends = [&cable.a, &cable.b].map(|end| format!("{} {} {} {:?}", end.node, end.name, end.mac, end.bridge));
+        add(&cable.a.node, ObjectKind::Link, cable.a.name.to_string(), ends.join(", "));
+        for end in [&cable.a, &cable.b] {
+            for address in end.addresses.iter() {
+                add(&end.node, ObjectKind::Address, format!("{} {address}", end.name), String::new());
+            }
         }
     }
     for node in plan.nodes.iter() {

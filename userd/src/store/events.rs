@@ -139,6 +139,24 @@ impl Store {
         rows.iter().map(event_of).collect()
     }
 
+    /// Whether a world of this name exists, or has left events, among the owners that the verdict is about.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn knows_world(&self, verdict: &Verdict<act::ViewEvents, AllOf>, name: &str) -> Result<bool, StoreError> {
+        let owner = verdict.object().0.map(|uid| i64::from(uid.0));
+        let row = sqlx::query(
+            "SELECT (SELECT COUNT(*) FROM worlds WHERE owner >= $1 AND owner <= $2 AND name = $3) \
+             + (SELECT COUNT(*) FROM (SELECT seq FROM events WHERE owner >= $1 AND owner <= $2 AND name = $3 LIMIT 1) e)",
+        )
+        .bind(owner.unwrap_or(0))
+        .bind(owner.unwrap_or(i64::MAX))
+        .bind(name.to_owned())
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(row.try_get::<i64, _>(0)? > 0)
+    }
+
     /// Writes one event that belongs to no operation, for example the end of a process.
     ///
     /// # Errors

@@ -145,11 +145,17 @@ async fn an_administrator_reaches_all_and_the_overflow_uid_nothing() {
 #[tokio::test]
 async fn events_and_lists_hold_own_objects_only() {
     let stage = stage().await;
-    for path in ["/events", "/worlds", "/events?world=crimson", &format!("/events?operation={}", stage.operations[1])] {
+    for path in ["/events", "/worlds", &format!("/events?operation={}", stage.operations[1])] {
         let (status, body) = ask(&stage.app, Principal::user(ALICE), "GET", path, String::new()).await;
         assert_eq!(status, 200);
         assert!(!body.contains("crimson"), "{path}: {body}");
     }
+    let events_of = async |world: &str| {
+        let path = format!("/events?world={world}");
+        neutral(&ask(&stage.app, Principal::user(ALICE), "GET", &path, String::new()).await)
+    };
+    assert_eq!(events_of("crimson").await, events_of("none").await, "a foreign world and an absent one answer alike");
+    assert_eq!((events_of("none").await.0, events_of("blue").await.0), (404, 200));
     let (_, all) = ask(&stage.app, Principal::admin(ALICE), "GET", "/worlds", String::new()).await;
     assert!(all.contains("blue") && all.contains("crimson"));
 }

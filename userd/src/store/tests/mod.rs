@@ -174,6 +174,8 @@ async fn steps_keep_their_keys_and_events_their_order() {
         assert!(store.events(&verdict, &other, 0).await.expect("read").is_empty());
         let wildcard = Filter { world: Some("%".to_owned()), ..Filter::default() };
         assert!(store.events(&verdict, &wildcard, 0).await.expect("read").is_empty(), "a wildcard matched");
+        assert!(store.knows_world(&verdict, "w").await.expect("answers"));
+        assert!(!store.knows_world(&verdict, "%").await.expect("answers"));
         let slot = WorldSlot { owner: ALICE, name: operation.world.name.clone() };
         assert_eq!(store.find(&slot).await.expect("found"), Some(operation.world.clone()));
     }
