@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use netengine_proto::api::{Event, ProblemKind};
+use netengine_proto::api::{Event, ProblemKind, WorldStatus};
 
 use crate::{
     client::{Client, EventStream},
@@ -37,6 +37,10 @@ pub async fn run(ui: &Ui, client: &Client, world: Option<&str>, follow: bool, af
             _ => break,
         }
         events.extend(page);
+    }
+    if events.is_empty() {
+        // A world that was removed has events; one that never was is said so, as by every other command.
+        let _: WorldStatus = client.get(&format!("/worlds/{world}"), &[]).await?;
     }
     if ui.json {
         ui.print_json(&events)?;
