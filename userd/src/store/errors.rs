@@ -72,8 +72,19 @@ impl StoreError {
             }
             engine => {
                 tracing::error!(error = %Chain(engine), "database");
-                problem(ProblemKind::Engine, what, cause(engine), help(engine))
+                problem(engine.kind(), what, cause(engine), help(engine))
             }
+        }
+    }
+
+    /// A database that is full, locked or damaged fails the request (exit 1); one that cannot be reached at all is a fault
+    /// of the engine (exit 4).
+    fn kind(&self) -> ProblemKind {
+        match self {
+            StoreError::Sql(sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => {
+                ProblemKind::Engine
+            }
+            _ => ProblemKind::Failed,
         }
     }
 }

@@ -37,7 +37,7 @@ async fn a_damaged_file_is_refused_with_the_cause() {
     let path = sqlite_path(&database.url).expect("a file");
     std::fs::write(&path, vec![0x5a; 8192]).expect("written");
     let problem = refused(&database.url).await.problem("cannot start");
-    assert_eq!((problem.kind, problem.cause.as_str()), (ProblemKind::Engine, "the database is damaged"));
+    assert_eq!((problem.kind, problem.cause.as_str()), (ProblemKind::Failed, "the database is damaged"));
     assert_eq!(std::fs::read(&path).expect("read"), vec![0x5a; 8192], "it was written to");
 }
 
@@ -55,7 +55,7 @@ async fn a_page_that_was_overwritten_is_found_at_start() {
     bytes[from..to].fill(0xa5);
     std::fs::write(&path, bytes).expect("written");
     let problem = refused(&database.url).await.problem("cannot start");
-    assert_eq!(problem.kind, ProblemKind::Engine);
+    assert_eq!(problem.kind, ProblemKind::Failed);
     assert!(problem.cause.contains("damaged"), "{}", problem.cause);
 }
 
@@ -70,7 +70,7 @@ async fn a_locked_database_is_told_and_serves_again() {
     let problem = error.problem("cannot start world \"w\"");
     assert_eq!(
         (problem.kind, problem.cause.as_str()),
-        (ProblemKind::Engine, "the database is locked by another process")
+        (ProblemKind::Failed, "the database is locked by another process")
     );
     sqlx::raw_sql("ROLLBACK").execute(&mut other).await.expect("released");
     store.begin_up(&operation(ALICE, "w"), false, SIZE, SIZE, None).await.expect("begun");
