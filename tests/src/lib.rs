@@ -7,6 +7,8 @@
 //!
 //! Needs root and the binaries beside the test (`make build` with the same profile).
 
+pub mod attack;
+pub mod crash;
 mod daemons;
 mod enter;
 mod host;
