@@ -1,0 +1,153 @@
+//! Measures what PERFORMANCE.md promises, in throw-away hosts; prints a table, and JSON with `--json FILE`.
+//!
+//! Usage: `netengine-bench [--quick] [--strict] [--json FILE] [--only large,commands,calls,memory,crowd]`
+//!
+//! `--quick` takes fewer samples and fewer worlds (under a minute); `--strict` exits with 1 when a promise is missed.
+//! Needs root and the release binaries beside it. The time of day is never waited for: every measurement ends with an answer, an
+//! exit or a message of the kernel.
+
+mod calls;
+mod commands;
+mod crowd;
+mod figures;
+mod floor;
+mod inside;
+mod large;
+mod memory;
+mod settle;
+
+use std::{
+    fs,
+    os::unix::fs::chown,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result, bail};
+use figures::Report;
+use inside::User;
+use netengine_rootd::sys::netns::{self, Netlink};
+use netengine_tests::{ALICE, Host, USERD, root};
+
+struct Options {
+    quick: bool,
+    strict: bool,
+    json: Option<PathBuf>,
+    only: Option<Vec<String>>,
+}
+
+impl Options {
+    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self> {
+        let mut options = Self { quick: false, strict: false, json: None, only: None };
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
+            match argument.as_str() {
+                "--quick" => options.quick = true,
+                "--strict" => options.strict = true,
+                "--json" => options.json = Some(value()?.into()),
+                "--only" => options.only = Some(value()?.split(',').map(str::to_owned).collect()),
+                other => bail!("cannot use {other:?}; usage: [--quick] [--strict] [--json FILE] [--only PARTS]"),
+            }
+        }
+        Ok(options)
+    }
+
+    fn wants(&self, part: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only.iter().any(|wanted| wanted == part))
+    }
+}
+
+fn main() -> Result<ExitCode> {
+    if std::env::args().nth(1).as_deref() == Some(inside::INSIDE) {
+        return inside::serve().map(|()| ExitCode::SUCCESS);
+    }
+    let options = Options::parse(std::env::args().skip(1))?;
+    let mut report = Report::default();
+    measure(&options, &mut report)?;
+    let missed = report.missed();
+    match missed.as_slice() {
+        [] => println!("\nevery promise that was measured holds"),
+        missed => println!("\nmissed: {}", missed.join(", ")),
+    }
+    if let Some(path) = &options.json {
+        report.write_json(path, options.quick, &figures::machine()).context("cannot write the JSON document")?;
+    }
+    Ok(if options.strict && !missed.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn measure(options: &Options, report: &mut Report) -> Result<()> {
+    // A namespace of this process's own: nothing below can touch a link of this machine.
+    netns::unshare_net().context("cannot leave this machine's network; run as root")?;
+    let home = netns::of_socket(netns::netlink(Netlink::Route)?)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let take = |quick: usize, full: usize| if options.quick { quick } else { full };
+    // On a disk, as in an installation: a test host's own /var/lib is memory.
+    let state = tempfile::Builder::new().prefix("netengine-bench-").tempdir_in("/var/tmp")?;
+    chown(state.path(), Some(USERD.uid), Some(USERD.gid))?;
+    println!("state on {}; journal on tmpfs, as /run is everywhere", file_system(state.path())?);
+
+    if options.wants("calls") || options.wants("large") {
+        let rootd_only = rootd_only();
+        let client = runtime.block_on(root::client(&rootd_only));
+        if options.wants("calls") {
+            runtime.block_on(calls::measure(report, take(1000, 10_000), &client))?;
+        }
+        if options.wants("large") {
+            let host = full_host(state.path());
+            let spec = host.file("large.yaml", &large::spec("large"));
+            let mut user = User::new(&host, ALICE)?;
+            large::measure(report, take(3, 11), &home, &runtime, &client, &mut user, &spec)?;
+            user.run(&["up", &spec])?;
+            memory::measure(report, &host, "large", true)?;
+        }
+    }
+    if options.wants("commands") || options.wants("memory") {
+        let host = full_host(state.path());
+        let mut user = User::new(&host, ALICE)?;
+        commands::measure(report, take(5, 25), &home, &mut user)?;
+        memory::measure(report, &host, "minimal", true)?;
+    }
+    if options.wants("crowd") {
+        let host = full_host(state.path());
+        let mut user = User::new(&host, ALICE)?;
+        crowd::measure(report, take(20, 100), take(3, 9), &home, &host, &mut user)?;
+    }
+    Ok(())
+}
+
+/// A host without userd, which would remove worlds that it does not know.
+fn rootd_only() -> Host {
+    let mut host = Host::bare();
+    let units = host.copy_units(&repository().join("systemd"));
+    for unit in ["netengine-userd.service", "netengine-user.socket", "netengine-admin.socket"] {
+        fs::remove_file(host.path(&units).join(unit)).expect("a unit of userd");
+    }
+    host.start_daemons(&units, &["netengine-rootd"]);
+    host
+}
+
+/// A host with all daemons, quotas for a crowd, and userd's database in a fresh file under `state`.
+fn full_host(state: &Path) -> Host {
+    let database = state.join("state.db");
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(format!("{}{suffix}", database.display()));
+    }
+    let drop_in = format!(
+        "[Service]\nEnvironment=NETENGINE_DB_URL=sqlite://{}\nEnvironment=NETENGINE_QUOTA_WORLDS=4096\n\
+         Environment=NETENGINE_QUOTA_NODES=16384\nEnvironment=NETENGINE_QUOTA_LINKS=65536\n",
+        database.display()
+    );
+    Host::with_drop_ins(&[("netengine-userd.service", &drop_in)])
+}
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
+}
+
+/// The kind of file system a directory is on, by the longest mount point above it.
+fn file_system(path: &Path) -> Result<String> {
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let above = fields.filter(|fields| fields.len() > 2 && path.starts_with(fields[1]));
+    Ok(above.max_by_key(|fields| fields[1].len()).map_or("unknown", |fields| fields[2]).to_owned())
+}
