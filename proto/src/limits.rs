@@ -40,6 +40,9 @@ pub const COMMANDS_PER_OWNER: usize = 64;
 pub const ROOT_FRAME_BYTES: usize = 1 << 20;
 /// Calls in flight on one connection to rootd; more are refused as busy.
 pub const ROOT_CALLS_IN_FLIGHT: usize = 32;
+/// Calls that change something and are at work at once, over all connections, those included whose caller is gone: a
+/// decoded plan is at most 5 MiB, and rootd's unit has 512 MiB.
+pub const ROOT_EFFECTS: usize = 64;
 /// Connections rootd accepts from userd at the same time: one in use, one after a reconnect, two spare.
 pub const ROOT_CONNECTIONS: usize = 4;
 /// A call's time to live is clamped to this, so no peer can make the timer overflow.
@@ -59,6 +62,10 @@ pub const EXEC_REQUEST_BYTES: usize = 1 << 20;
 pub const EXEC_STRINGS: usize = 8192;
 /// Bytes of one argument or environment entry (execve(2): `MAX_ARG_STRLEN` is 128 KiB).
 pub const EXEC_STRING_BYTES: usize = 131_072;
+/// Connections on `exec.sock` whose command is not yet handed over: each may hold [`EXEC_REQUEST_BYTES`].
+pub const EXEC_CONNECTIONS: usize = 256;
+/// Those of one user, so that nobody keeps others out; as many as [`COMMANDS_PER_OWNER`].
+pub const EXEC_CONNECTIONS_PER_USER: usize = COMMANDS_PER_OWNER;
 /// A ticket for `exec.sock` is void after this.
 pub const TICKET_LIFE: Duration = Duration::from_secs(10);
 /// Tickets that wait to be used, over all users.

@@ -181,7 +181,9 @@ fn become_broker(config: Config, mut given: Given, sockets: Sockets) -> Outcome<
         .map_err(|error| format!("cannot open the journal in {}: {error}", directory.display()))?;
     let level = sandbox::lock_broker(&directory)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).without_time().init();
+    // The broker's own lines are bounded by kind; a library's, of which a peer can cause any number, are left out.
+    let ours = tracing_subscriber::EnvFilter::new("off,netengine_rootd=info");
+    tracing_subscriber::fmt().with_env_filter(ours).with_writer(io::stderr).with_ansi(false).without_time().init();
     tracing::info!(?level, "broker locked in");
     runtime.block_on(serve(config, &given, doors, sockets, opened))
 }

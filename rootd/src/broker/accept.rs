@@ -1,12 +1,10 @@
 //! Accept loops: who may connect is decided by the kernel's word before the first byte is read.
 
 use std::{
+    collections::HashMap,
     io,
     os::fd::OwnedFd,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -17,9 +15,6 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::{exec, guard::Guarded, service::Service, state::Broker};
 use crate::sys::peer;
-
-/// Connections on `exec.sock` at the same time; each is one command.
-const EXEC_CONNECTIONS: usize = limits::PROCESSES_TOTAL;
 
 /// Which of the two sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +37,7 @@ pub fn listener(socket: OwnedFd) -> io::Result<UnixListener> {
 
 /// Accepts for ever. One task per connection: what goes wrong in one ends that one.
 pub async fn serve(broker: Arc<Broker>, listener: UnixListener, door: Door) {
-    let open = Arc::new(AtomicUsize::new(0));
+    let open = Open::default();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => admit(&broker, stream, door, &open),
@@ -61,23 +56,39 @@ pub async fn serve(broker: Arc<Broker>, listener: UnixListener, door: Door) {
     }
 }
 
-/// Counts a connection for as long as it lives.
-struct Counted(Arc<AtomicUsize>);
+/// Open connections of one door, by uid.
+#[derive(Debug, Clone, Default)]
+struct Open(Arc<Mutex<HashMap<u32, usize>>>);
 
-impl Counted {
-    fn new(open: &Arc<AtomicUsize>, bound: usize) -> Option<Self> {
-        let within = |now| (now < bound).then_some(now + 1);
-        open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).ok().map(|_| Self(open.clone()))
+/// One of them, counted for as long as it lives.
+#[derive(Debug)]
+struct Counted(Open, u32);
+
+impl Open {
+    /// Counts one more of `uid`, if less than `each` of it and less than `total` of all are open.
+    fn one_more(&self, uid: u32, each: usize, total: usize) -> Option<Counted> {
+        let mut open = self.0.lock().expect("no panic while held");
+        let all: usize = open.values().sum();
+        let of_uid = open.entry(uid).or_default();
+        if all >= total || *of_uid >= each {
+            return None;
+        }
+        *of_uid += 1;
+        Some(Counted(self.clone(), uid))
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let mut open = self.0.0.lock().expect("no panic while held");
+        if let Some(of_uid) = open.get_mut(&self.1) {
+            *of_uid -= 1;
+        }
+        open.retain(|_, of_uid| *of_uid > 0);
     }
 }
 
-fn admit(broker: &Arc<Broker>, stream: UnixStream, door: Door, open: &Arc<AtomicUsize>) {
+fn admit(broker: &Arc<Broker>, stream: UnixStream, door: Door, open: &Open) {
     let refuse = |why: &'static str, uid: Option<u32>| {
         if broker.gate.open(why) {
             tracing::warn!(why, uid, ?door, "connection refused");
@@ -89,11 +100,11 @@ fn admit(broker: &Arc<Broker>, stream: UnixStream, door: Door, open: &Arc<Atomic
     }
     match door {
         Door::Root if peer.uid != broker.config.userd_uid => refuse("not userd", Some(peer.uid)),
-        Door::Root => match Counted::new(open, limits::ROOT_CONNECTIONS) {
+        Door::Root => match open.one_more(peer.uid, limits::ROOT_CONNECTIONS, limits::ROOT_CONNECTIONS) {
             Some(counted) => drop(tokio::spawn(connection(broker.clone(), stream, counted))),
             None => refuse("too many connections", Some(peer.uid)),
         },
-        Door::Exec => match Counted::new(open, EXEC_CONNECTIONS) {
+        Door::Exec => match open.one_more(peer.uid, limits::EXEC_CONNECTIONS_PER_USER, limits::EXEC_CONNECTIONS) {
             Some(counted) => {
                 let broker = broker.clone();
                 tokio::spawn(async move {
@@ -101,7 +112,10 @@ fn admit(broker: &Arc<Broker>, stream: UnixStream, door: Door, open: &Arc<Atomic
                     exec::serve(&broker, stream, peer).await;
                 });
             }
-            None => refuse("too many commands", Some(peer.uid)),
+            None => {
+                exec::refuse(&stream);
+                refuse("too many commands", Some(peer.uid));
+            }
         },
     }
 }
@@ -118,4 +132,22 @@ async fn connection(broker: Arc<Broker>, stream: UnixStream, _counted: Counted) 
     }
     // Calls already begun are finished by their own tasks; their answers have nobody to go to.
     calls.abort_all();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_user_cannot_keep_others_out() {
+        let open = Open::default();
+        let mut held: Vec<_> = (0..10).filter_map(|_| open.one_more(1, 4, 6)).collect();
+        assert_eq!(held.len(), 4);
+        held.extend((0..10).filter_map(|_| open.one_more(2, 4, 6)));
+        assert_eq!(held.len(), 6, "the bound over all holds too");
+        held.remove(0);
+        assert!(open.one_more(3, 4, 6).is_some(), "what is closed makes room");
+        drop(held);
+        assert!(open.0.lock().expect("whole").is_empty());
+    }
 }

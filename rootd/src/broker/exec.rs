@@ -97,17 +97,29 @@ async fn read_request(stream: &mut UnixStream) -> Option<ExecRequest> {
     if length > limits::EXEC_REQUEST_BYTES {
         return None;
     }
-    let mut bytes = Vec::new();
-    // Grows with what really arrives, not with what was claimed.
+    // Pages are taken by what really arrives, not by what was claimed.
+    let mut bytes = Vec::with_capacity(length);
     stream.take(length as u64).read_to_end(&mut bytes).await.ok()?;
     let request: ExecRequest = (bytes.len() == length).then(|| decode(&bytes).ok())??;
     (!request.arguments.is_empty()).then_some(request)
 }
 
-async fn tell(stream: &mut UnixStream, failure: ExecFailure) -> std::io::Result<()> {
+fn frame_of(failure: ExecFailure) -> std::io::Result<Vec<u8>> {
     let body = encode(&ExecReply::Failed(failure))?;
-    stream.write_u32(u32::try_from(body.len()).map_err(std::io::Error::other)?).await?;
-    stream.write_all(&body).await
+    let length = u32::try_from(body.len()).map_err(std::io::Error::other)?;
+    Ok([&length.to_be_bytes()[..], &body].concat())
+}
+
+async fn tell(stream: &mut UnixStream, failure: ExecFailure) -> std::io::Result<()> {
+    stream.write_all(&frame_of(failure)?).await
+}
+
+/// Tells a caller that there are too many of its connections, without waiting for it.
+pub fn refuse(stream: &UnixStream) {
+    if let Ok(frame) = frame_of(ExecFailure::Limit) {
+        // The buffer of a new connection has room; a caller that is gone needs no answer.
+        let _ = stream.try_write(&frame);
+    }
 }
 
 async fn start(

@@ -11,7 +11,7 @@ use std::{
 use futures::{Sink, Stream};
 use netengine_proto::{
     limits,
-    root::{RootRequest, RootResponse},
+    root::{ROOT_VERSION, RootRequest, RootResponse},
     wire::Wire,
 };
 use tarpc::{ClientMessage, Response};
@@ -28,9 +28,11 @@ pub struct Guarded {
     reading: Pin<Box<Sleep>>,
     stage: Stage,
     writing: Option<Pin<Box<Sleep>>>,
-    in_flight: usize,
     greeted: bool,
 }
+
+// A connection that was silent for so long has no call in flight: the last one's time is over.
+const _: () = assert!(limits::ROOT_IDLE.as_millis() >= limits::ROOT_CALL_TTL.as_millis());
 
 /// What the read timer waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +53,6 @@ impl Guarded {
             reading: Box::pin(sleep_until(Instant::now() + limits::ROOT_FIRST_FRAME)),
             stage: Stage::First,
             writing: None,
-            in_flight: 0,
             greeted: false,
         }
     }
@@ -63,12 +64,14 @@ impl Guarded {
 
     fn took(&mut self, message: &ClientMessage<RootRequest>) -> io::Result<()> {
         if let ClientMessage::Request(request) = message {
-            let greets = matches!(request.message, RootRequest::Hello { .. });
-            if !self.greeted && !greets {
-                return Err(io::Error::new(io::ErrorKind::PermissionDenied, "a call before hello"));
+            match request.message {
+                // Another version is told so, and may then do nothing.
+                RootRequest::Hello { version } => self.greeted = version == ROOT_VERSION,
+                _ if !self.greeted => {
+                    return Err(io::Error::new(io::ErrorKind::PermissionDenied, "a call before hello"));
+                }
+                _ => {}
             }
-            self.greeted = true;
-            self.in_flight += 1;
         }
         Ok(())
     }
@@ -87,17 +90,15 @@ impl Stream for Guarded {
                 this.enter(Stage::Next, limits::ROOT_IDLE);
                 Poll::Ready(Some(Ok(message)))
             }
+            // A peer that is gone cannot take answers: without this, tarpc would keep the connection, and its place among
+            // the few, until the calls in flight are answered, and a wait for events takes half a minute.
+            Poll::Ready(None) if this.in_flight > 0 => Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into()))),
             Poll::Ready(other) => Poll::Ready(other),
             Poll::Pending => {
                 if this.inner.mid_frame() && this.stage == Stage::Next {
                     this.enter(Stage::Rest, limits::ROOT_FRAME_TIME);
                 }
                 if this.reading.as_mut().poll(cx).is_pending() {
-                    return Poll::Pending;
-                }
-                if this.stage == Stage::Next && this.in_flight > 0 {
-                    this.enter(Stage::Next, limits::ROOT_IDLE);
-                    let _ = this.reading.as_mut().poll(cx);
                     return Poll::Pending;
                 }
                 Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into())))
@@ -115,7 +116,6 @@ impl Sink<Response<RootResponse>> for Guarded {
     }
 
     fn start_send(mut self: Pin<&mut Self>, item: Response<RootResponse>) -> io::Result<()> {
-        self.in_flight = self.in_flight.saturating_sub(1);
         Pin::new(&mut self.inner).start_send(item)
     }
 

@@ -34,11 +34,18 @@ impl Service {
     }
 }
 
-/// Runs to the end whatever happens to the caller.
+/// Runs to the end whatever happens to the caller. It is counted until then, because its caller is not: a call whose
+/// time is over makes room for the next one on its connection.
 async fn detached<T: Send + 'static>(
+    broker: &Broker,
     work: impl Future<Output = Result<T, RootError>> + Send + 'static,
 ) -> Result<T, RootError> {
-    tokio::spawn(work).await.unwrap_or(Err(RootError::Restarting))
+    let counted = broker.effects.clone().try_acquire_owned().map_err(|_| RootError::Busy)?;
+    let counted_work = async move {
+        let _counted = counted;
+        work.await
+    };
+    tokio::spawn(counted_work).await.unwrap_or(Err(RootError::Restarting))
 }
 
 impl Root for Service {
@@ -59,7 +66,7 @@ impl Root for Service {
             return Err(RootError::Refused);
         }
         check(&plan).map_err(RootError::InvalidPlan)?;
-        detached(async move {
+        detached(&self.broker.clone(), async move {
             let world = self.broker.world_or_new(plan.world, plan.owner)?;
             let mut held = world.held.lock().await;
             if held.gone {
@@ -77,7 +84,7 @@ impl Root for Service {
     }
 
     async fn delete_world(self, _: Context, _key: CallKey, world: WorldId, owner: Uid) -> Result<Deleted, RootError> {
-        detached(async move {
+        detached(&self.broker.clone(), async move {
             // Absent is done, and so is a second call with the same or another key.
             let Ok(world) = self.broker.world(world, owner) else { return Ok(Deleted { removed: Vec::new() }) };
             let mut held = world.held.lock().await;
@@ -112,7 +119,7 @@ impl Root for Service {
         owner: Uid,
         program: Program,
     ) -> Result<ProcessId, RootError> {
-        detached(async move {
+        detached(&self.broker.clone(), async move {
             let world = self.broker.world(world, owner)?;
             let held = world.held.lock().await;
             self.broker.start_program(key, &world, &held, program).await
@@ -151,6 +158,6 @@ impl Root for Service {
     }
 
     async fn features(self, _: Context) -> Result<Vec<Feature>, RootError> {
-        detached(async move { self.broker.features().await }).await
+        detached(&self.broker.clone(), async move { self.broker.features().await }).await
     }
 }

@@ -41,6 +41,8 @@ pub struct Broker {
     pub events: Events,
     /// Bounded logging.
     pub gate: Gate,
+    /// Room for work that goes on when its caller is gone ([`limits::ROOT_EFFECTS`]).
+    pub effects: Arc<tokio::sync::Semaphore>,
     journal: Mutex<Journal>,
     worlds: Mutex<HashMap<WorldId, Arc<World>>>,
     processes: Mutex<HashMap<ProcessId, Arc<Process>>>,
@@ -96,6 +98,7 @@ impl Broker {
             holder,
             events: Events::default(),
             gate: Gate::default(),
+            effects: Arc::new(tokio::sync::Semaphore::new(limits::ROOT_EFFECTS)),
             journal: Mutex::new(journal),
             worlds: Mutex::default(),
             processes: Mutex::default(),
