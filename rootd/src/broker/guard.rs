@@ -28,6 +28,7 @@ pub struct Guarded {
     reading: Pin<Box<Sleep>>,
     stage: Stage,
     writing: Option<Pin<Box<Sleep>>>,
+    in_flight: usize,
     greeted: bool,
 }
 
@@ -53,6 +54,7 @@ impl Guarded {
             reading: Box::pin(sleep_until(Instant::now() + limits::ROOT_FIRST_FRAME)),
             stage: Stage::First,
             writing: None,
+            in_flight: 0,
             greeted: false,
         }
     }
@@ -72,6 +74,7 @@ impl Guarded {
                 }
                 _ => {}
             }
+            self.in_flight += 1;
         }
         Ok(())
     }
@@ -116,6 +119,7 @@ impl Sink<Response<RootResponse>> for Guarded {
     }
 
     fn start_send(mut self: Pin<&mut Self>, item: Response<RootResponse>) -> io::Result<()> {
+        self.in_flight = self.in_flight.saturating_sub(1);
         Pin::new(&mut self.inner).start_send(item)
     }
 
