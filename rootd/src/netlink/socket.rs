@@ -1,6 +1,7 @@
 //! One netlink socket: batches of requests in one send, dumps (netlink(7)).
 
 use std::{
+    cell::Cell,
     io,
     os::fd::{AsRawFd, OwnedFd},
 };
@@ -15,6 +16,12 @@ use nix::sys::socket::{MsgFlags, recv, send};
 const BATCH_BYTES: usize = 64 << 10;
 /// Bytes received at once; the kernel fills dump messages up to this (net/netlink/af_netlink.c, `netlink_dump`).
 const RECEIVE_BYTES: usize = 64 << 10;
+
+thread_local! {
+    /// Answers are read into one buffer per thread: a worker holds sockets in thousands of namespaces, and reads from one at
+    /// a time.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// A request of a batch that the kernel refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -56,13 +63,12 @@ impl NetlinkError {
 pub struct Netlink {
     fd: OwnedFd,
     sequence: u32,
-    buffer: Vec<u8>,
 }
 
 impl Netlink {
     /// Wraps an open netlink socket.
     pub fn new(fd: OwnedFd) -> Self {
-        Self { fd, sequence: 0, buffer: Vec::new() }
+        Self { fd, sequence: 0 }
     }
 
     /// Sends requests in as few sends as possible and waits until the kernel has done them all.
@@ -185,38 +191,47 @@ impl Netlink {
 
     /// Feeds messages that answer requests of ours to `done` until it says so.
     fn answers<T>(
-        &mut self,
+        &self,
         mut done: impl FnMut(&netlink_packet_core::NetlinkHeader, NetlinkPayload<T>) -> bool,
     ) -> Result<(), NetlinkError>
     where
         T: NetlinkDeserializable,
     {
-        loop {
-            self.buffer.resize(RECEIVE_BYTES, 0);
-            let received = recv(self.fd.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_TRUNC).map_err(io::Error::from)?;
-            if received > self.buffer.len() {
-                return Err(NetlinkError::Decode("an answer is larger than its bound".into()));
-            }
-            let mut rest = &self.buffer[..received];
-            while rest.len() >= 16 {
-                let length =
-                    NetlinkBuffer::new_checked(rest).map_err(|e| NetlinkError::Decode(e.to_string()))?.length();
-                let message =
-                    NetlinkMessage::<T>::deserialize(rest).map_err(|e| NetlinkError::Decode(e.to_string()))?;
-                if done(&message.header, message.payload) {
-                    return Ok(());
+        with_buffer(|buffer| {
+            loop {
+                let received = recv(self.fd.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC).map_err(io::Error::from)?;
+                if received > buffer.len() {
+                    return Err(NetlinkError::Decode("an answer is larger than its bound".into()));
                 }
-                let step = (length as usize).next_multiple_of(4).max(16);
-                rest = rest.get(step..).unwrap_or_default();
+                let mut rest = &buffer[..received];
+                while rest.len() >= 16 {
+                    let length =
+                        NetlinkBuffer::new_checked(rest).map_err(|e| NetlinkError::Decode(e.to_string()))?.length();
+                    let message =
+                        NetlinkMessage::<T>::deserialize(rest).map_err(|e| NetlinkError::Decode(e.to_string()))?;
+                    if done(&message.header, message.payload) {
+                        return Ok(());
+                    }
+                    let step = (length as usize).next_multiple_of(4).max(16);
+                    rest = rest.get(step..).unwrap_or_default();
+                }
             }
-        }
+        })
     }
 
     /// Throws away what is queued: further errors of a transaction whose first error is known.
-    fn drain(&mut self) {
-        self.buffer.resize(RECEIVE_BYTES, 0);
-        while recv(self.fd.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_DONTWAIT).is_ok() {}
+    fn drain(&self) {
+        with_buffer(|buffer| while recv(self.fd.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT).is_ok() {});
     }
+}
+
+/// Lends the thread's buffer; a call within a call gets one of its own.
+fn with_buffer<T>(work: impl FnOnce(&mut [u8]) -> T) -> T {
+    let mut buffer = BUFFER.take();
+    buffer.resize(RECEIVE_BYTES, 0);
+    let done = work(&mut buffer);
+    BUFFER.set(buffer);
+    done
 }
 
 fn append<T: NetlinkSerializable>(bytes: &mut Vec<u8>, message: &NetlinkMessage<T>) {
