@@ -45,8 +45,9 @@ lint:
 test: deps build lint
 	packaging/test
 
+# BENCH=--quick for a short run, BENCH=--strict to fail when a promise is missed.
 bench: deps build
-	$(CARGO) bench --workspace --locked
+	$(BIN)/netengine-bench --json $(CARGO_TARGET_DIR)/bench.json $(BENCH)
 
 clean:
 	$(CARGO) clean
