@@ -6,7 +6,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use netengine_proto::{ids::Uid, plan::NetworkPlan, root::RootClient};
+use netengine_proto::{
+    ids::Uid,
+    plan::NetworkPlan,
+    root::{ObjectKind, RootClient},
+};
 use netengine_tests::{
     ALICE,
     root::{key, patient, world_id, world_plan},
@@ -80,20 +84,24 @@ fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Duration)> {
     Ok((done, start.elapsed()))
 }
 
-/// Proves that the loop makes as many links and addresses as rootd says it did.
-fn same_objects(home: &OwnedFd, runtime: &Runtime, client: &RootClient, plan: &NetworkPlan) -> Result<()> {
+/// Proves that the loop makes as many links and addresses as rootd says it did; tells how many.
+fn same_objects(home: &OwnedFd, runtime: &Runtime, client: &RootClient, plan: &NetworkPlan) -> Result<String> {
     let settle = Settle::prepare(home)?;
     let (links, addresses) = Recipe::of(plan).make(home)?.count()?;
     settle.wait()?;
     runtime.block_on(client.apply_network(patient(), key(), plan.clone()))??;
     let observed = runtime.block_on(client.observe_network(patient(), plan.world, plan.owner))??;
     ensure!(observed.drift.is_empty(), "rootd's world does not equal its plan: {:?}", observed.drift);
-    use netengine_proto::root::ObjectKind::{Address, Bridge, Link};
     let count = |kinds: &[_]| observed.objects.iter().filter(|object| kinds.contains(&object.kind)).count();
-    ensure!((links, addresses) == (count(&[Link, Bridge]), count(&[Address])), "the loop makes something else");
+    ensure!(
+        (links, addresses) == (count(&[ObjectKind::Link, ObjectKind::Bridge]), count(&[ObjectKind::Address])),
+        "the loop makes something else"
+    );
     let settle = Settle::prepare(home)?;
     runtime.block_on(client.delete_world(patient(), key(), plan.world, plan.owner))??;
-    settle.wait()
+    settle.wait()?;
+    let (namespaces, tables) = (plan.nodes.len(), plan.nodes.iter().filter(|node| node.policy.is_some()).count());
+    Ok(format!("{namespaces} namespaces, {links} links, {addresses} addresses, {tables} policy table"))
 }
 
 /// Measures `rounds` times, in turn, so that what else the machine does hits all alike.
@@ -111,7 +119,7 @@ pub fn measure(
 ) -> Result<()> {
     let plan = world_plan(world_id(), Uid(ALICE.uid), NETWORKS, HOSTS);
     let recipe = Recipe::of(&plan);
-    same_objects(home, runtime, client, &plan)?;
+    let objects = same_objects(home, runtime, client, &plan)?;
     let (mut floor, mut rootd, mut whole) = (Way::default(), Way::default(), Way::default());
     for _ in 0..rounds {
         floor.run(home, || timed(|| recipe.make(home)), |world| timed(|| Ok(drop(world))).map(|(_, taken)| taken))?;
@@ -133,8 +141,7 @@ pub fn measure(
             |user| user.run(&["down", "--yes", "large"]),
         )?;
     }
-    report
-        .heading("World of 10 networks and 100 vantage hosts (102 namespaces, 10 bridges, 110 cables, 330 addresses)");
+    report.heading(&format!("World of {NETWORKS} networks and {} vantage hosts: {objects}", NETWORKS * HOSTS));
     let times = [("floor", &floor), ("rootd", &rootd), ("cli", &whole)];
     for (name, way) in times {
         report.add(Figure::median(format!("large.up.{name}"), &way.up, "ms", Target::None));

@@ -22,12 +22,14 @@ const PROCESSES: [(&str, &str); 8] = [
 ];
 
 /// What a process, or several, hold, in KiB.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Held {
     processes: usize,
     rss: u64,
     pss: u64,
     largest_rss: u64,
+    /// RSS by name.
+    names: BTreeMap<String, u64>,
 }
 
 fn held(host: &Host) -> BTreeMap<&'static str, Held> {
@@ -46,6 +48,7 @@ fn held(host: &Host) -> BTreeMap<&'static str, Held> {
         entry.rss += rss;
         entry.pss += field("Pss:");
         entry.largest_rss = entry.largest_rss.max(rss);
+        *entry.names.entry(name.trim_end().to_owned()).or_default() += rss;
     }
     sum
 }
@@ -58,13 +61,16 @@ pub fn measure(report: &mut Report, host: &Host, state: &str, promised: bool) ->
     let held = held(host);
     report.heading(&format!("Memory at rest, {state}"));
     for (part, target) in [("rootd", Some(24.0)), ("userd", Some(40.0)), ("worldd", Some(15.0)), ("attendants", None)] {
-        let found = held.get(part).copied().unwrap_or_default();
+        let found = held.get(part).cloned().unwrap_or_default();
         ensure!(found.processes > 0, "no process of {part} runs");
         let mib = |kib: u64| kib as f64 / 1024.0;
         // One worldd per world (and its live checks' client, the same program): the promise is about each.
         let rss = if part == "worldd" { found.largest_rss } else { found.rss };
         let target = target.filter(|_| promised).map_or(Target::None, Target::AtMost);
         report.add(Figure::single(format!("memory.{state}.{part}.rss"), mib(rss), "MiB", target));
+        for (name, rss) in found.names.iter().filter(|_| found.names.len() > 1) {
+            report.add(Figure::single(format!("memory.{state}.{part}.rss.{name}"), mib(*rss), "MiB", Target::None));
+        }
         let pss = format!("memory.{state}.{part}.pss ({} processes)", found.processes);
         report.add(Figure::single(pss, mib(found.pss), "MiB", Target::None));
     }
