@@ -490,9 +490,9 @@ fn running_out_of_descriptors_is_rested_out_and_recovered_from() {
     until("none is left", || log_of(&host, "netengine-rootd").contains("cannot accept").then_some(()));
     let (ticks, since) = (cpu_ticks(broker), Instant::now());
     // Two seconds of it: what is measured is that time passes without work.
-    let mut raw = Raw(UnixStream::pair().expect("a pair").0);
-    raw.0.set_read_timeout(Some(Duration::from_secs(2))).expect("a socket");
-    let _ = raw.0.read(&mut [0]);
+    let (mut waiting, _silent) = UnixStream::pair().expect("a pair");
+    waiting.set_read_timeout(Some(Duration::from_secs(2))).expect("a socket");
+    let _ = waiting.read(&mut [0]);
     let (ticks, took) = (cpu_ticks(broker) - ticks, since.elapsed());
     drop(flood.stdin.take());
     flood.wait().expect("ends");
