@@ -69,6 +69,9 @@ pub struct NodePlan {
     pub low_ports: bool,
     /// Routes beside those that the addresses bring.
     pub routes: Bounded<Route, { limits::ROUTES_PER_NODE }>,
+    /// Routes by source address, for a node with a link on several networks: an answer leaves by the network whose
+    /// address was asked, so that the router sees both directions of a flow.
+    pub source_routes: Bounded<SourceRoute, { limits::ROUTES_PER_NODE }>,
     /// The packet policy; `None` leaves the namespace without a table.
     pub policy: Option<Policy>,
     /// What commands in this node see as /etc/resolv.conf and as trust store.
@@ -81,6 +84,19 @@ pub struct Route {
     /// The destination; `0.0.0.0/0` and `::/0` are the default routes.
     pub to: ipnet::IpNet,
     /// The next hop, of the same family as `to`.
+    pub via: IpAddr,
+}
+
+/// What leaves with a source address in `from` goes by `link`: to `from` itself directly, anywhere else by `via`.
+///
+/// One routing table with these two routes and one rule (ip-rule(8)).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SourceRoute {
+    /// The network of the source addresses.
+    pub from: ipnet::IpNet,
+    /// A link of the node with an address in `from`.
+    pub link: IfName,
+    /// The network's router.
     pub via: IpAddr,
 }
 

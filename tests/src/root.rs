@@ -15,6 +15,7 @@ use netengine_proto::{
     net::{IfAddr, IfName, Mac},
     plan::{
         BridgePlan, CableEnd, CablePlan, ForwardPair, InputPort, NetworkPlan, Node, NodePlan, Policy, Resolver, Route,
+        SourceRoute,
     },
     root::{ROOT_VERSION, RootClient},
     wire,
@@ -155,12 +156,21 @@ pub fn world_plan(world: WorldId, owner: Uid, networks: u16, hosts: u16) -> Netw
             name_servers: bounded(vec!["10.0.0.1".parse().expect("v4")]),
             trust_anchors: Bounded::default(),
         });
-        NodePlan { node, forward, low_ports: true, routes, policy, resolver }
+        NodePlan { node, forward, low_ports: true, routes, source_routes: Bounded::default(), policy, resolver }
     };
     let mut nodes = vec![
         node(Node::Gateway, true, Bounded::default(), Some(policy)),
         node(Node::Services, false, default(0), None),
     ];
+    let sources = (0..networks).flat_map(|n| {
+        let nets = [format!("10.{n}.0.0/24"), format!("fd00:{n:x}::/64")];
+        nets.into_iter().zip(default(n).into_inner()).map(move |(from, route)| SourceRoute {
+            from: from.parse().expect("a prefix"),
+            link: IfName::numbered("sv", n),
+            via: route.via,
+        })
+    });
+    nodes[1].source_routes = bounded(sources.collect());
     let (mut bridges, mut cables) = (Vec::new(), Vec::new());
     let mut port = 0;
     let mut cable = |cables: &mut Vec<CablePlan>, n: u16, to: Node, name: IfName, last: u16| {

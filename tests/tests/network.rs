@@ -32,11 +32,45 @@ async fn a_network_comes_up_equal_to_its_plan_and_goes_away() {
     assert_eq!(observed.drift, []);
     let again = client.apply_network(patient(), key(), plan.clone()).await.expect("answers").expect("applies");
     assert_eq!(again.changes, []);
-    let deleted = client.delete_world(patient(), key(), plan.world, plan.owner).await.expect("answers").expect("deletes");
+    let deleted =
+        client.delete_world(patient(), key(), plan.world, plan.owner).await.expect("answers").expect("deletes");
     assert_eq!(deleted.removed.len(), 6, "{deleted:?}");
     let gone = client.observe_network(patient(), plan.world, plan.owner).await.expect("answers");
     assert_eq!(gone, Err(RootError::NotFound));
     before.assert_unchanged(&host.snapshot());
+}
+
+#[test]
+fn both_directions_of_a_tcp_flow_to_the_services_node_cross_the_router() {
+    let host = Host::new();
+    let up = host.cli(ALICE, &["up", &format!("{}/minimal.yaml", netengine_tests::EXAMPLES)]);
+    assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
+    // A TCP service in the services node, on its core address; the client is a host of platform, which the services
+    // node could also answer directly.
+    let server = r#"
+import socket
+s = socket.create_server(("10.0.0.2", 8080))
+print("listening", flush=True)
+c, peer = s.accept()
+c.sendall(peer[0].encode()); c.close()"#;
+    let mut serving = host
+        .command(netengine_tests::ROOT, "/bin/sh")
+        .args(["-c", "exec nsenter -t $(pgrep -x netengine-world) -n python3 -c \"$0\"", server])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let mut line = String::new();
+    let out = serving.stdout.take().expect("a pipe");
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).expect("reads");
+    let client = "import socket; s = socket.create_connection(('10.0.0.2', 8080), 5); print(s.recv(64).decode())";
+    let asked = host.cli(ALICE, &["exec", "minimal/platform", "--", "python3", "-c", client]);
+    assert_eq!(
+        String::from_utf8_lossy(&asked.stdout).trim(),
+        "172.28.255.253",
+        "{}",
+        String::from_utf8_lossy(&asked.stderr)
+    );
+    assert!(serving.wait().expect("ends").success());
 }
 
 #[tokio::test]

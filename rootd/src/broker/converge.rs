@@ -166,7 +166,8 @@ impl Broker {
         let Some(released) = held.nodes.remove(node) else { return Ok(()) };
         world.node_count.store(u32::try_from(held.nodes.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
         self.release_nodes(1);
-        self.holder.drop_key(HeldKey::Namespace(world.id, node.clone())).await.map_err(hold_error)?;
+        // A holder that is gone keeps nothing, and the next one is given only what is still in `held`.
+        let _ = self.holder.drop_key(HeldKey::Namespace(world.id, node.clone())).await;
         self.workers.net(&NetRequest::Forget(released.slot), &[]).await
     }
 
@@ -178,7 +179,9 @@ impl Broker {
     ) -> Result<Vec<(Node, Seen)>, RootError> {
         try_join_all(nodes.iter().map(|plan| async {
             let node = held.nodes.get(&plan.node).ok_or(RootError::NotFound)?;
-            let request = NetRequest::Observe { slot: node.slot, world, policy: plan.policy.clone() };
+            // One question less for the many nodes that have one link.
+            let rules = !plan.source_routes.is_empty() || !matches!(plan.node, Node::Host(_));
+            let request = NetRequest::Observe { slot: node.slot, world, policy: plan.policy.clone(), rules };
             let (observed, equal) = futures::try_join!(
                 self.workers.observe(&request),
                 self.workers.settings_equal(&node.ns, settings(plan))
@@ -277,6 +280,7 @@ fn operation(action: &Action, alias: &str, slot: impl Fn(&Node) -> Option<Slot>)
     Some(match action.clone() {
         Action::Settings(_) | Action::Policy | Action::DeletePolicy => return None,
         Action::DeleteRoute(route) => (Step::Clear, NetOperation::DeleteRoute(route)),
+        Action::DeleteRule(rule) => (Step::Clear, NetOperation::DeleteRule(rule)),
         Action::DeleteLink { index, name } => (Step::Clear, NetOperation::DeleteLink { index, name }),
         Action::DeleteAddress { index, name, address } => {
             (Step::Clear, NetOperation::DeleteAddress { index, name, address })
@@ -292,5 +296,6 @@ fn operation(action: &Action, alias: &str, slot: impl Fn(&Node) -> Option<Slot>)
         }
         Action::AddAddress { index, name, address } => (Step::Set, NetOperation::AddAddress { index, name, address }),
         Action::AddRoute(route) => (Step::Set, NetOperation::AddRoute(route)),
+        Action::AddRule(rule) => (Step::Set, NetOperation::AddRule(rule)),
     })
 }

@@ -76,6 +76,7 @@ fn empty_plan(world: WorldId) -> NetworkPlan {
         forward: false,
         low_ports: true,
         routes: Bounded::default(),
+        source_routes: Bounded::default(),
         policy: None,
         resolver: None,
     };

@@ -3,26 +3,26 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netengine_proto::plan::Route;
 use netlink_packet_core::NetlinkMessage;
 use netlink_packet_route::{
-    RouteNetlinkMessage,
+    AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressMessage},
     link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol},
+    rule::{RuleAttribute, RuleMessage},
 };
 
 use super::{
     request::ROUTE_PROTOCOL,
     socket::{Netlink, NetlinkError},
 };
-use crate::plan::observed::{LinkKind, ObservedLink, ObservedNode};
+use crate::plan::observed::{LinkKind, MAIN_TABLE, ObservedLink, ObservedNode, SourceRule, TableRoute};
 
-/// Dumps links, addresses and our routes of the namespace that `socket` lives in.
+/// Dumps links, addresses and our routes of the namespace that `socket` lives in, and our rules where they are asked for.
 ///
 /// # Errors
 /// [`NetlinkError`] when the kernel refuses or answers what cannot be decoded.
-pub fn observe(socket: &mut Netlink) -> Result<ObservedNode, NetlinkError> {
+pub fn observe(socket: &mut Netlink, rules: bool) -> Result<ObservedNode, NetlinkError> {
     let mut node = ObservedNode::default();
     socket.dump(NetlinkMessage::from(RouteNetlinkMessage::GetLink(LinkMessage::default())), |answer| {
         if let RouteNetlinkMessage::NewLink(message) = answer {
@@ -39,6 +39,13 @@ pub fn observe(socket: &mut Netlink) -> Result<ObservedNode, NetlinkError> {
             node.routes.extend(route(&message));
         }
     })?;
+    if rules {
+        socket.dump(NetlinkMessage::from(RouteNetlinkMessage::GetRule(RuleMessage::default())), |answer| {
+            if let RouteNetlinkMessage::NewRule(message) = answer {
+                node.rules.extend(rule(&message));
+            }
+        })?;
+    }
     Ok(node)
 }
 
@@ -103,7 +110,7 @@ fn address(message: &AddressMessage) -> Option<(u32, IpNet)> {
     own.then_some((message.header.index, net))
 }
 
-fn route(message: &RouteMessage) -> Option<Route> {
+fn route(message: &RouteMessage) -> Option<TableRoute> {
     if message.header.protocol != RouteProtocol::from(ROUTE_PROTOCOL) {
         return None;
     }
@@ -112,21 +119,35 @@ fn route(message: &RouteMessage) -> Option<Route> {
         RouteAddress::Inet6(v6) => Some(IpAddr::V6(*v6)),
         _ => None,
     };
-    let mut to = None;
-    let mut via = None;
+    let (mut to, mut via, mut link, mut table) = (None, None, None, u32::from(message.header.table));
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(address) => to = plain(address),
             RouteAttribute::Gateway(address) => via = plain(address),
+            RouteAttribute::Oif(index) => link = Some(*index),
+            RouteAttribute::Table(number) => table = *number,
             _ => {}
         }
     }
-    let via = via?;
-    let any = if via.is_ipv4() {
-        IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)
-    } else {
-        IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED)
-    };
+    let is_v4 = message.header.address_family == AddressFamily::Inet;
+    let any: IpAddr =
+        if is_v4 { std::net::Ipv4Addr::UNSPECIFIED.into() } else { std::net::Ipv6Addr::UNSPECIFIED.into() };
     let to = IpNet::new(to.unwrap_or(any), message.header.destination_prefix_length).ok()?;
-    Some(Route { to, via })
+    let link = link.filter(|_| table != MAIN_TABLE);
+    Some(TableRoute { table, to, via, link })
+}
+
+fn rule(message: &RuleMessage) -> Option<SourceRule> {
+    if !message.attributes.contains(&RuleAttribute::Protocol(RouteProtocol::from(ROUTE_PROTOCOL))) {
+        return None;
+    }
+    let (mut from, mut table) = (None, u32::from(message.header.table));
+    for attribute in &message.attributes {
+        match attribute {
+            RuleAttribute::Source(address) => from = Some(*address),
+            RuleAttribute::Table(number) => table = *number,
+            _ => {}
+        }
+    }
+    Some(SourceRule { from: IpNet::new(from?, message.header.src_len).ok()?, table })
 }

@@ -2,22 +2,25 @@
 
 use std::net::IpAddr;
 
-use netengine_proto::{
-    net::{IfAddr, IfName, Mac},
-    plan::Route,
-};
+use netengine_proto::net::{IfAddr, IfName, Mac};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NetlinkMessage};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope},
     link::{BridgeStpState, InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType},
+    rule::{RuleAction, RuleAttribute, RuleMessage},
 };
+
+use crate::plan::observed::{SourceRule, TableRoute};
 
 /// The group of every link we make: a tag that is set in the very call that makes the link ("NE" and the layout's version).
 pub const LINK_GROUP: u32 = 0x4e45_0001;
 /// The origin of every route we make (rtnetlink(7), `rtm_protocol`; values above 4 are free for user space).
 pub const ROUTE_PROTOCOL: u8 = 178;
+
+/// The place of our rules: before the main table's (32766), behind the local one's (0).
+pub const RULE_PRIORITY: u32 = 10_000;
 
 /// One request, ready to send.
 pub type Request = NetlinkMessage<RouteNetlinkMessage>;
@@ -148,34 +151,69 @@ pub fn delete_address(index: u32, address_to_delete: IfAddr) -> Request {
     request(RouteNetlinkMessage::DelAddress(address(index, address_to_delete)), 0)
 }
 
-fn route(route: &Route) -> RouteMessage {
-    let mut message = RouteMessage::default();
-    message.header.destination_prefix_length = route.to.prefix_len();
-    message.header.table = 254; // RT_TABLE_MAIN
-    message.header.protocol = RouteProtocol::from(ROUTE_PROTOCOL);
-    message.header.scope = RouteScope::Universe;
-    message.header.kind = RouteType::Unicast;
-    let address = |addr| match addr {
+fn family(address: IpAddr) -> (AddressFamily, RouteAddress) {
+    match address {
         IpAddr::V4(v4) => (AddressFamily::Inet, RouteAddress::Inet(v4)),
         IpAddr::V6(v6) => (AddressFamily::Inet6, RouteAddress::Inet6(v6)),
-    };
-    let (family, to) = address(route.to.network());
-    message.header.address_family = family;
+    }
+}
+
+/// A table number of more than eight bits goes into an attribute, and the header says so (`RT_TABLE_UNSPEC`).
+fn header_table(table: u32) -> u8 {
+    u8::try_from(table).unwrap_or(0)
+}
+
+fn route(route: &TableRoute) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    let (of, to) = family(route.to.network());
+    message.header.address_family = of;
+    message.header.destination_prefix_length = route.to.prefix_len();
+    message.header.table = header_table(route.table);
+    message.header.protocol = RouteProtocol::from(ROUTE_PROTOCOL);
+    message.header.scope = if route.via.is_some() { RouteScope::Universe } else { RouteScope::Link };
+    message.header.kind = RouteType::Unicast;
+    message.attributes.push(RouteAttribute::Table(route.table));
     if route.to.prefix_len() > 0 {
         message.attributes.push(RouteAttribute::Destination(to));
     }
-    message.attributes.push(RouteAttribute::Gateway(address(route.via).1));
+    message.attributes.extend(route.via.map(|via| RouteAttribute::Gateway(family(via).1)));
+    message.attributes.extend(route.link.map(RouteAttribute::Oif));
     message
 }
 
 /// Adds a route, tagged as ours.
-pub fn add_route(to_add: &Route) -> Request {
+pub fn add_route(to_add: &TableRoute) -> Request {
     request(RouteNetlinkMessage::NewRoute(route(to_add)), NLM_F_CREATE | NLM_F_EXCL)
 }
 
 /// Removes a route of ours.
-pub fn delete_route(to_delete: &Route) -> Request {
+pub fn delete_route(to_delete: &TableRoute) -> Request {
     request(RouteNetlinkMessage::DelRoute(route(to_delete)), 0)
+}
+
+fn rule(rule: &SourceRule) -> RuleMessage {
+    let mut message = RuleMessage::default();
+    message.header.family = family(rule.from.network()).0;
+    message.header.src_len = rule.from.prefix_len();
+    message.header.table = header_table(rule.table);
+    message.header.action = RuleAction::ToTable;
+    message.attributes.extend([
+        RuleAttribute::Source(rule.from.network()),
+        RuleAttribute::Table(rule.table),
+        RuleAttribute::Priority(RULE_PRIORITY),
+        RuleAttribute::Protocol(RouteProtocol::from(ROUTE_PROTOCOL)),
+    ]);
+    message
+}
+
+/// Adds a rule, tagged as ours.
+pub fn add_rule(to_add: &SourceRule) -> Request {
+    request(RouteNetlinkMessage::NewRule(rule(to_add)), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+/// Removes a rule of ours.
+pub fn delete_rule(to_delete: &SourceRule) -> Request {
+    request(RouteNetlinkMessage::DelRule(rule(to_delete)), 0)
 }
 
 /// Brings the loopback link up (it is always index 1).

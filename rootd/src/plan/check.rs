@@ -46,6 +46,15 @@ pub fn check(plan: &NetworkPlan) -> Result<(), PlanFault> {
                 return Err(PlanFault::Unreachable(route.to.to_string()));
             }
         }
+        for source in node.source_routes.iter() {
+            if !seen.links.contains(&(&node.node, &source.link)) {
+                return Err(PlanFault::UnknownLink(source.link.to_string()));
+            }
+            // The default route of the source's table needs its router on the source's own network.
+            if !source.from.contains(&source.via) {
+                return Err(PlanFault::Unreachable(source.from.to_string()));
+            }
+        }
         for pair in node.policy.iter().flat_map(|policy| policy.forward.iter()) {
             for name in [&pair.from, &pair.to] {
                 if !seen.links.contains(&(&node.node, name)) {

@@ -6,14 +6,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ipnet::{Ipv4Net, Ipv6Net};
 use netengine_proto::{
     net::{IfAddr, IfName, Mac},
-    plan::{NetworkPlan, Node, NodePlan, Route},
+    plan::{NetworkPlan, Node, NodePlan},
     root::{Change, ChangeAction, ObjectKind, ObjectName},
 };
 
 use super::{
-    observed::{LinkKind, ObservedLink, ObservedNode},
+    observed::{LinkKind, ObservedLink, ObservedNode, SourceRule, TableRoute},
     settings::Settings,
 };
 use crate::netlink::{policy::TableState, request::LINK_GROUP};
@@ -36,14 +37,16 @@ pub enum Action {
     Settings(Settings),
     Policy,
     DeletePolicy,
-    DeleteRoute(Route),
+    DeleteRule(SourceRule),
+    DeleteRoute(TableRoute),
     DeleteAddress { index: u32, name: String, address: IfAddr },
     DeleteLink { index: u32, name: String },
     CreateBridge { index: u32, name: IfName, mac: Mac },
     CreateCable { index: u32, name: IfName, mac: Mac, peer: Node, peer_index: u32, peer_name: IfName, peer_mac: Mac },
     SetLink { index: u32, name: String, created: bool, alias: bool, master: Option<u32>, mac: Option<Mac>, up: bool },
     AddAddress { index: u32, name: String, address: IfAddr },
-    AddRoute(Route),
+    AddRoute(TableRoute),
+    AddRule(SourceRule),
 }
 
 /// What must be done, and what is there that is not ours.
@@ -80,13 +83,14 @@ fn name(node: &Node, kind: ObjectKind, name: impl Into<String>) -> ObjectName {
 
 fn change(node: &Node, action: &Action) -> Option<Change> {
     use ChangeAction::{Change as Alter, Create, Delete};
-    let route = |route: &Route| format!("{} via {}", route.to, route.via);
     let (action, object) = match action {
         Action::Settings(_) => (Alter, name(node, ObjectKind::Sysctl, "settings")),
         Action::Policy => (Create, name(node, ObjectKind::Table, "policy")),
         Action::DeletePolicy => (Delete, name(node, ObjectKind::Table, "policy")),
-        Action::DeleteRoute(r) => (Delete, name(node, ObjectKind::Route, route(r))),
-        Action::AddRoute(r) => (Create, name(node, ObjectKind::Route, route(r))),
+        Action::DeleteRoute(r) => (Delete, name(node, ObjectKind::Route, r.to_string())),
+        Action::AddRoute(r) => (Create, name(node, ObjectKind::Route, r.to_string())),
+        Action::DeleteRule(r) => (Delete, name(node, ObjectKind::Route, r.to_string())),
+        Action::AddRule(r) => (Create, name(node, ObjectKind::Route, r.to_string())),
         Action::DeleteAddress { name: link, address, .. } => {
             (Delete, name(node, ObjectKind::Address, format!("{link} {address}")))
         }
@@ -264,9 +268,9 @@ fn node_actions<'a>(
         (None, TableState::Differs) => actions.push(Action::DeletePolicy),
         _ => {}
     }
-    actions.extend(
-        observed.routes.iter().filter(|route| !node_plan.routes.contains(route)).copied().map(Action::DeleteRoute),
-    );
+    let (routes, rules) = wanted_routes(node_plan, links);
+    actions.extend(observed.rules.iter().filter(|rule| !rules.contains(rule)).copied().map(Action::DeleteRule));
+    actions.extend(observed.routes.iter().filter(|route| !routes.contains(route)).copied().map(Action::DeleteRoute));
     for (link, cable) in wanted {
         if let Some(cable) = cable {
             let CableEnds { first, other } = ends(plan, *cable, node, link.name);
@@ -292,10 +296,25 @@ fn node_actions<'a>(
     for (link, _) in wanted {
         actions.extend(link_actions(node, link, links, observed));
     }
-    actions.extend(
-        node_plan.routes.iter().filter(|route| !observed.routes.contains(route)).copied().map(Action::AddRoute),
-    );
+    actions.extend(routes.into_iter().filter(|route| !observed.routes.contains(route)).map(Action::AddRoute));
+    actions.extend(rules.into_iter().filter(|rule| !observed.rules.contains(rule)).map(Action::AddRule));
     actions
+}
+
+/// The routes and rules of a node as the kernel shall have them. A source route's table is numbered by its link.
+fn wanted_routes<'a>(node_plan: &'a NodePlan, links: &mut Links<'a>) -> (Vec<TableRoute>, Vec<SourceRule>) {
+    const FIRST_TABLE: u32 = 10_000;
+    let mut routes: Vec<_> = node_plan.routes.iter().copied().map(TableRoute::from).collect();
+    let mut rules = Vec::new();
+    for source in node_plan.source_routes.iter() {
+        let link = links.index(&node_plan.node, &source.link);
+        let (table, from) = (FIRST_TABLE + link, source.from.trunc());
+        let any = if from.addr().is_ipv4() { Ipv4Net::default().into() } else { Ipv6Net::default().into() };
+        routes.push(TableRoute { table, to: from, via: None, link: Some(link) });
+        routes.push(TableRoute { table, to: any, via: Some(source.via), link: Some(link) });
+        rules.push(SourceRule { from, table });
+    }
+    (routes, rules)
 }
 
 struct CableEnds<'a> {
@@ -364,7 +383,8 @@ fn report(
             objects.extend(own.map(|(_, net)| name(node, ObjectKind::Address, format!("{} {net}", link.name))));
         }
     }
-    objects.extend(seen.node.routes.iter().map(|r| name(node, ObjectKind::Route, format!("{} via {}", r.to, r.via))));
+    objects.extend(seen.node.routes.iter().map(|r| name(node, ObjectKind::Route, r.to_string())));
+    objects.extend(seen.node.rules.iter().map(|r| name(node, ObjectKind::Route, r.to_string())));
     if seen.table != TableState::Absent {
         objects.push(name(node, ObjectKind::Table, "policy"));
     }

@@ -29,7 +29,15 @@ fn host(name: &str) -> Node {
 }
 
 fn node(node: Node, routes: Vec<Route>) -> NodePlan {
-    NodePlan { node, forward: false, low_ports: false, routes: bounded(routes), policy: None, resolver: None }
+    NodePlan {
+        node,
+        forward: false,
+        low_ports: false,
+        routes: bounded(routes),
+        source_routes: Bounded::default(),
+        policy: None,
+        resolver: None,
+    }
 }
 
 fn address(text: &str) -> IfAddr {
@@ -120,6 +128,7 @@ impl Model {
                     self.node(node).node.addresses.retain(|entry| *entry != (*index, address.net()));
                 }
                 Action::DeleteRoute(route) => self.node(node).node.routes.retain(|r| r != route),
+                Action::DeleteRule(rule) => self.node(node).node.rules.retain(|r| r != rule),
                 Action::Settings(_) => self.node(node).settings_differ = false,
                 _ => {}
             }
@@ -148,6 +157,7 @@ impl Model {
                 }
                 Action::AddAddress { index, address, .. } => seen.node.addresses.push((*index, address.net())),
                 Action::AddRoute(route) => seen.node.routes.push(*route),
+                Action::AddRule(rule) => seen.node.rules.push(*rule),
                 _ => {}
             }
         }

@@ -8,14 +8,17 @@ use netengine_proto::{
     limits,
     names::HostName,
     net::{IfAddr, IfName, Mac},
-    plan::{Policy, Resolver, Route},
+    plan::{Policy, Resolver},
     root::Operation,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     netlink::policy::TableState,
-    plan::{observed::ObservedNode, settings::Settings},
+    plan::{
+        observed::{ObservedNode, SourceRule, TableRoute},
+        settings::Settings,
+    },
 };
 
 /// The broker's handle for a namespace, the same in every worker.
@@ -73,6 +76,8 @@ pub enum NetRequest {
         world: WorldId,
         /// What the table should say.
         policy: Option<Policy>,
+        /// Whether the node may have rules.
+        rules: bool,
     },
     /// Do these, in order.
     Run {
@@ -103,14 +108,15 @@ pub enum NetOperation {
     DeleteLink { index: u32, name: String },
     AddAddress { index: u32, name: String, address: IfAddr },
     DeleteAddress { index: u32, name: String, address: IfAddr },
-    AddRoute(Route),
-    DeleteRoute(Route),
+    AddRoute(TableRoute),
+    DeleteRoute(TableRoute),
+    AddRule(SourceRule),
+    DeleteRule(SourceRule),
 }
 
 impl NetOperation {
     /// For a failure: what was tried, and on what.
     pub fn describe(&self) -> (Operation, String) {
-        let route = |route: &Route| format!("{} via {}", route.to, route.via);
         match self {
             NetOperation::LoopbackUp => (Operation::ChangeLink, "lo".into()),
             NetOperation::CreateBridge { name, .. } | NetOperation::CreateCable { name, .. } => {
@@ -121,7 +127,8 @@ impl NetOperation {
             NetOperation::AddAddress { name, address, .. } | NetOperation::DeleteAddress { name, address, .. } => {
                 (Operation::SetAddress, format!("{name} {}", address.net()))
             }
-            NetOperation::AddRoute(to) | NetOperation::DeleteRoute(to) => (Operation::SetRoute, route(to)),
+            NetOperation::AddRoute(to) | NetOperation::DeleteRoute(to) => (Operation::SetRoute, to.to_string()),
+            NetOperation::AddRule(rule) | NetOperation::DeleteRule(rule) => (Operation::SetRoute, rule.to_string()),
         }
     }
 }

@@ -47,10 +47,10 @@ fn serve(nodes: &mut HashMap<Slot, Node>, request: NetRequest, fds: Vec<OwnedFd>
             nodes.remove(&slot);
             Ok(NetReply::Done)
         }
-        NetRequest::Observe { slot, world, policy } => {
+        NetRequest::Observe { slot, world, policy, rules } => {
             let node = nodes.get_mut(&slot).ok_or_else(|| unknown(slot))?;
             let failed = |error: NetlinkError| failure(Operation::Observe, String::new(), &error);
-            let observed = dump::observe(&mut node.route).map_err(failed)?;
+            let observed = dump::observe(&mut node.route, rules).map_err(failed)?;
             let table = policy::compare_with(&mut node.netfilter, world, policy.as_ref()).map_err(failed)?;
             Ok(NetReply::Observed(observed, table))
         }
@@ -108,12 +108,15 @@ fn run_operations(nodes: &mut HashMap<Slot, Node>, slot: Slot, operations: &[Net
 fn is_removal(operation: &NetOperation) -> bool {
     matches!(
         operation,
-        NetOperation::DeleteLink { .. } | NetOperation::DeleteAddress { .. } | NetOperation::DeleteRoute(_)
+        NetOperation::DeleteLink { .. }
+            | NetOperation::DeleteAddress { .. }
+            | NetOperation::DeleteRoute(_)
+            | NetOperation::DeleteRule(_)
     )
 }
 
 fn is_gone(errno: i32) -> bool {
-    matches!(errno, nix::libc::ENODEV | nix::libc::EADDRNOTAVAIL | nix::libc::ESRCH)
+    matches!(errno, nix::libc::ENODEV | nix::libc::EADDRNOTAVAIL | nix::libc::ESRCH | nix::libc::ENOENT)
 }
 
 fn encode(nodes: &HashMap<Slot, Node>, operation: &NetOperation) -> Result<Request, Failure> {
@@ -134,5 +137,7 @@ fn encode(nodes: &HashMap<Slot, Node>, operation: &NetOperation) -> Result<Reque
         NetOperation::DeleteAddress { index, address, .. } => request::delete_address(*index, *address),
         NetOperation::AddRoute(route) => request::add_route(route),
         NetOperation::DeleteRoute(route) => request::delete_route(route),
+        NetOperation::AddRule(rule) => request::add_rule(rule),
+        NetOperation::DeleteRule(rule) => request::delete_rule(rule),
     })
 }

@@ -11,7 +11,9 @@ use netengine_proto::{
     ids::{Uid, WorldId},
     names::{HostName, NetworkName},
     net::{IfAddr, IfAddrError, IfName, Mac},
-    plan::{BridgePlan, CableEnd, CablePlan, ForwardPair, NetworkPlan, Node, NodePlan, Policy, Resolver, Route},
+    plan::{
+        BridgePlan, CableEnd, CablePlan, ForwardPair, NetworkPlan, Node, NodePlan, Policy, Resolver, Route, SourceRoute,
+    },
 };
 use netengine_spec::{Spec, model::NetworkView};
 
@@ -125,6 +127,13 @@ fn default_routes(view: &NetworkView) -> Vec<Route> {
     [Some(v4), v6].into_iter().flatten().collect()
 }
 
+/// What leaves with an address of this network leaves by this network, IPv4 and IPv6.
+fn source_routes(view: &NetworkView, link: &IfName) -> Vec<SourceRoute> {
+    let nets = [Some(view.subnet.into()), view.subnet6.map(IpNet::from)];
+    let from = nets.into_iter().flatten().zip(default_routes(view));
+    from.map(|(from, default)| SourceRoute { from, link: link.clone(), via: default.via }).collect()
+}
+
 /// worldd's own addresses in network `core`: where its services answer even when the spec names no address for them.
 ///
 /// # Errors
@@ -167,7 +176,7 @@ pub fn network_plan(spec: &Spec, world: WorldId, owner: Uid) -> Result<NetworkPl
     let dealt = deal(spec)?;
     let mut numbering = Numbering { world, macs: 0, ports: 0 };
     let (mut bridges, mut cables, mut hosts) = (Vec::new(), Vec::new(), Vec::new());
-    let mut services_routes = Vec::new();
+    let (mut services_routes, mut services_sources) = (Vec::new(), Vec::new());
     for (network, index) in dealt.iter().zip(0u16..) {
         let view = &network.view;
         let bridge = IfName::numbered("br", index);
@@ -188,6 +197,8 @@ pub fn network_plan(spec: &Spec, world: WorldId, owner: Uid) -> Result<NetworkPl
         let mut served = vec![network.own];
         served.extend(&network.listen);
         cable(Node::Services, IfName::numbered("sv", index), addresses(view, &served)?)?;
+        // worldd answers by the network it was asked on, so that the router sees both directions of every flow.
+        services_sources.extend(source_routes(view, &IfName::numbered("sv", index)));
         if view.name.as_str() == CORE {
             services_routes = default_routes(view);
         }
@@ -199,7 +210,15 @@ pub fn network_plan(spec: &Spec, world: WorldId, owner: Uid) -> Result<NetworkPl
             let name_servers = Bounded::new(routes.iter().map(|route| route.via).collect())?;
             let resolver = Some(Resolver { name_servers, trust_anchors: Bounded::default() });
             let routes = Bounded::new(routes)?;
-            hosts.push(NodePlan { node, forward: false, low_ports: false, routes, policy: None, resolver });
+            hosts.push(NodePlan {
+                node,
+                forward: false,
+                low_ports: false,
+                routes,
+                source_routes: Bounded::default(),
+                policy: None,
+                resolver,
+            });
         }
     }
 
@@ -213,6 +232,7 @@ pub fn network_plan(spec: &Spec, world: WorldId, owner: Uid) -> Result<NetworkPl
             forward: true,
             low_ports: false,
             routes: Bounded::default(),
+            source_routes: Bounded::default(),
             policy: Some(Policy { input: Bounded::default(), forward }),
             resolver: None,
         },
@@ -221,6 +241,7 @@ pub fn network_plan(spec: &Spec, world: WorldId, owner: Uid) -> Result<NetworkPl
             forward: false,
             low_ports: true,
             routes: Bounded::new(services_routes)?,
+            source_routes: Bounded::new(services_sources)?,
             policy: None,
             resolver: None,
         },

@@ -105,6 +105,7 @@ impl Recipe {
             }
             Action::AddAddress { index, address, .. } => request::add_address(*index, *address),
             Action::AddRoute(route) => request::add_route(route),
+            Action::AddRule(rule) => request::add_rule(rule),
             other => bail!("a new world needs no {other:?}"),
         }))
     }
@@ -139,7 +140,7 @@ impl FloorWorld {
     pub fn count(&mut self) -> Result<(usize, usize)> {
         let mut sum = (0, 0);
         for node in self.0.values_mut() {
-            let observed = netengine_rootd::netlink::dump::observe(&mut node.route)?;
+            let observed = netengine_rootd::netlink::dump::observe(&mut node.route, false)?;
             sum.0 += observed.links.iter().filter(|link| link.alias.is_some()).count();
             sum.1 += observed.addresses.len();
         }
