@@ -2,7 +2,7 @@
 //! when everything has come to rest again.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{BufRead, BufReader, Read},
     process::{Child, Command, Stdio},
@@ -33,6 +33,16 @@ impl Host {
         found.sort_unstable();
         found
     }
+
+    /// In how many namespaces of a kind its processes are. The holder is left out: it stays in the empty one of the spawn
+    /// worker that started it, also when that worker was started anew since.
+    fn namespaces(&self, kind: &str) -> usize {
+        let holders = self.named("ne-holder");
+        let others = self.processes().into_iter().map(|(pid, _)| pid).filter(|pid| !holders.contains(pid));
+        let links: BTreeSet<_> =
+            others.filter_map(|pid| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok()).collect();
+        links.len()
+    }
 }
 
 /// A state that must come back, without what a restart of a daemon rightly changes: of namespaces only how many there are.
@@ -46,7 +56,10 @@ impl Rest {
     /// The state now.
     pub fn of(host: &Host) -> Self {
         let all = host.snapshot();
-        let counts = NUMBERED.map(|name| (name, all.section(name).len())).into();
+        let mut counts: BTreeMap<_, _> = [("held namespaces", all.section("held namespaces").len())].into();
+        for kind in ["net", "pid"] {
+            counts.insert(kind, host.namespaces(kind));
+        }
         Self { all: all.without(&NUMBERED), counts }
     }
 
@@ -159,10 +172,19 @@ impl Injection {
 
     fn end(&mut self) -> String {
         let pid = Pid::from_raw(i32::try_from(self.strace.id()).expect("a pid"));
-        if self.strace.try_wait().is_ok_and(|ended| ended.is_none()) {
-            let _ = kill(pid, Signal::SIGTERM);
+        let ends = Instant::now() + Duration::from_millis(300);
+        let mut asked = false;
+        while self.strace.try_wait().is_ok_and(|ended| ended.is_none()) {
+            if Instant::now() > ends {
+                // strace 6.1 waits for ever when a process with threads ends while it detaches. The kernel detaches
+                // for one that is killed.
+                let _ = self.strace.kill();
+            } else if !asked {
+                let _ = kill(pid, Signal::SIGTERM);
+                asked = true;
+            }
+            thread::yield_now();
         }
-        let _ = self.strace.wait();
         self.reader.take().and_then(|reader| reader.join().ok()).unwrap_or_default()
     }
 }
@@ -234,6 +256,17 @@ pub fn cli(host: &Host, person: Person, args: &[&str]) -> Result<Run, String> {
     finish_cli(start_cli(host, person, args))
 }
 
+/// As [`cli`], again while another operation (userd repairs by itself) is at work on the world.
+fn undisturbed(host: &Host, person: Person, args: &[&str]) -> Result<Run, String> {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let run = cli(host, person, args)?;
+        if !run.stderr.contains("\"conflict\"") || Instant::now() > deadline {
+            return Ok(run);
+        }
+    }
+}
+
 /// The minimal world's spec, inside a host.
 pub fn minimal() -> String {
     format!("{EXAMPLES}/minimal.yaml")
@@ -276,7 +309,7 @@ pub fn recovers(host: &Host, person: Person, rest: &Rest) -> Result<(), String> 
         Some("ready") => is_complete(host, person)?,
         // A failed one says so, and is either completed by the next `up` or removed by `down`.
         Some("failed" | "degraded") => {
-            let run = cli(host, person, &["up", &minimal()])?;
+            let run = undisturbed(host, person, &["up", &minimal(), "--json"])?;
             if run.code != Some(0) {
                 return Err(format!("a {:?} world, and up says {run:?}", worlds.get("minimal")));
             }
@@ -309,10 +342,22 @@ pub fn is_complete(host: &Host, person: Person) -> Result<(), String> {
 /// # Errors
 /// Anything else.
 pub fn takes_down(host: &Host, person: Person) -> Result<(), String> {
-    let down = cli(host, person, &["down", "minimal", "--yes", "--json"])?;
+    let down = undisturbed(host, person, &["down", "minimal", "--yes", "--json"])?;
     match down.code {
         Some(0) => Ok(()),
         Some(1) if down.stderr.contains("\"not_found\"") => Ok(()),
         _ => Err(format!("down says {down:?}")),
+    }
+}
+
+/// Waits until something is so, at most [`DEADLINE`].
+///
+/// # Panics
+/// It is not.
+pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !so() {
+        assert!(Instant::now() < deadline, "not so: {what}");
+        thread::yield_now();
     }
 }
