@@ -95,7 +95,7 @@ impl Stream for Guarded {
             }
             // A peer that is gone cannot take answers: without this, tarpc would keep the connection, and its place among
             // the few, until the calls in flight are answered, and a wait for events takes half a minute.
-            Poll::Ready(None) => Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into()))),
+            Poll::Ready(None) if this.in_flight > 0 => Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into()))),
             Poll::Ready(other) => Poll::Ready(other),
             Poll::Pending => {
                 if this.inner.mid_frame() && this.stage == Stage::Next {
