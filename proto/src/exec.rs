@@ -27,6 +27,8 @@ pub struct ExecRequest {
     pub environment: Bounded<Text, { limits::EXEC_STRINGS }>,
     /// The working directory; `/` when it cannot be entered.
     pub directory: Text,
+    /// The file mode creation mask (umask(2)) of the caller; bits above 0777 are ignored.
+    pub umask: u16,
     /// A terminal of this size, or pipes.
     pub terminal: Option<TerminalSize>,
 }

@@ -109,8 +109,17 @@ fn request(run: &Run, terminal: Option<TerminalSize>) -> Result<ExecRequest, Fai
         arguments: list(run.command.iter().map(|argument| text(OsStr::as_bytes(argument))))?,
         environment: list(environment)?,
         directory: text(directory.as_os_str().as_bytes())?,
+        umask: umask(),
         terminal,
     })
+}
+
+/// This process's file mode creation mask: umask(2) tells it only by setting another, which is taken back at once.
+fn umask() -> u16 {
+    use nix::sys::stat::{Mode, umask};
+    let mask = umask(Mode::S_IRWXG | Mode::S_IRWXO);
+    umask(mask);
+    u16::try_from(mask.bits()).unwrap_or(0o77)
 }
 
 fn text(bytes: &[u8]) -> Result<Text, Failure> {

@@ -73,6 +73,10 @@ pub fn exec(arguments: &[CString], environment: &[CString]) -> io::Error {
         Ok(never) => match never {},
         Err(errno) => errno,
     };
+    // No directory's own name is a command.
+    if program.is_empty() {
+        return nix::errno::Errno::ENOENT.into();
+    }
     if program.as_bytes().contains(&b'/') {
         return run(program).into();
     }

@@ -211,8 +211,9 @@ fn start_command(start: &CommandStart) -> Result<(Pid, Vec<OwnedFd>), Stopped> {
     if nix::unistd::chdir(directory.as_c_str()).is_err() {
         at(ExecStep::Fork, nix::unistd::chdir("/"))?;
     }
+    let umask = u32::from(start.request.umask & 0o777);
     let inside = [inside[0].as_fd(), inside[1].as_fd(), inside[2].as_fd()];
-    let child = launch(&inside, start.request.terminal.is_some(), 0o022, &arguments, &environment)?;
+    let child = launch(&inside, start.request.terminal.is_some(), umask, &arguments, &environment)?;
     Ok((child, outside))
 }
 
