@@ -88,8 +88,8 @@ pub const NTP_SOURCES: usize = 8192;
 
 /// Largest body of an API request; a spec is at most [`SPEC_BYTES`].
 pub const API_BODY_BYTES: usize = 2 << 20;
-/// Connections of one user to userd at the same time.
-pub const API_CONNECTIONS_PER_USER: usize = 32;
+/// Connections of one user to userd at the same time: each of `COMMANDS_PER_OWNER` begun at once, and as many streams.
+pub const API_CONNECTIONS_PER_USER: usize = 2 * COMMANDS_PER_OWNER;
 /// The head of a request must be complete within this.
 pub const API_HEADER_TIME: Duration = Duration::from_secs(5);
 /// Events kept for one slow reader before it is told that it lagged.
