@@ -14,7 +14,7 @@ use std::{
 use nix::{sys::signal::Signal, sys::signal::kill, unistd::Pid};
 use serde_json::Value;
 
-use crate::{DEADLINE, EXAMPLES, Host, Person, Snapshot, host::BIN};
+use crate::{DANA, DEADLINE, EXAMPLES, Host, Person, Snapshot, host::BIN};
 
 /// The program behind a process, as the kernel names it (15 bytes of it).
 pub const WORLDD: &str = "netengine-world";
@@ -95,11 +95,11 @@ impl Rest {
 
 /// What strace shall do, and where.
 #[derive(Debug, Clone, Copy)]
-pub struct Fault {
+pub struct Fault<'a> {
     /// System calls, as `-e trace=` takes them.
-    pub calls: &'static str,
+    pub calls: &'a str,
     /// `signal=SIGKILL` or `error=ENOSPC`.
-    pub what: &'static str,
+    pub what: &'a str,
     /// The how manieth call of a thread it hits, from 1.
     pub when: u32,
     /// Children are followed and counted for themselves.
@@ -119,7 +119,7 @@ impl Injection {
     ///
     /// # Panics
     /// strace(1) is missing or may not trace.
-    pub fn attach(pids: &[Pid], fault: Fault) -> Self {
+    pub fn attach(pids: &[Pid], fault: Fault<'_>) -> Self {
         let mut command = Command::new("strace");
         // Strings are of no use and cost time.
         command.args(["--string-limit=0", "-o", "/dev/fd/1"]);
@@ -212,6 +212,10 @@ pub struct Run {
 /// It cannot be started.
 pub fn start_cli(host: &Host, person: Person, args: &[&str]) -> Child {
     let mut command = host.command(person, &format!("{BIN}/netengine"));
+    // She is in the administrators' group alone, so that is her door.
+    if person == DANA {
+        command.arg("--admin");
+    }
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().expect("the CLI starts; is it built?")
 }

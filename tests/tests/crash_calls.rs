@@ -3,10 +3,10 @@
 //!
 //! By default N rises in steps; `NETENGINE_CRASH=full` (`make crash`) takes every N.
 
-use std::time::Duration;
+use std::{process::Stdio, time::Duration};
 
 use netengine_tests::{
-    ALICE, Host,
+    ALICE, BIN, Host,
     crash::{self, Fault, Injection, Rest, WORLDD, cli, finish_cli, minimal, recovers, start_cli},
 };
 
@@ -67,7 +67,7 @@ fn sweep(comm: &str, follow: bool, during: During) {
     assert!(hits >= 3, "{comm} was hit {hits} times only: is it the right process?");
 }
 
-fn one(host: &Host, comm: &str, fault: Fault, during: During, rest: &Rest) -> (String, Result<(), String>) {
+fn one(host: &Host, comm: &str, fault: Fault<'_>, during: During, rest: &Rest) -> (String, Result<(), String>) {
     if during == During::Down {
         match cli(host, ALICE, &["up", &minimal()]) {
             Ok(run) if run.code == Some(0) => {}
@@ -157,4 +157,43 @@ fn userd_killed_at_any_call_of_up() {
 #[test]
 fn userd_killed_at_any_call_of_down() {
     sweep("netengine-userd", true, During::Down);
+}
+
+/// strace starts the CLI, inside the host and as its user.
+fn cli_sweep(during: During) {
+    let host = host();
+    host.foreign();
+    let rest = Rest::of(&host);
+    let (mut when, mut hits) = (1, 0);
+    loop {
+        if during == During::Down {
+            let up = cli(&host, ALICE, &["up", &minimal()]).expect("ends");
+            assert_eq!(up.code, Some(0), "{up:?}");
+        }
+        let spec = minimal();
+        let args: &[&str] = if during == During::Up { &["up", &spec] } else { &["down", "minimal", "--yes"] };
+        let mut strace = host.command(ALICE, "strace");
+        strace.args(["-f", "-o", "/dev/null", "-e", &format!("inject=all:signal=SIGKILL:when={when}")]);
+        strace.arg(format!("{BIN}/netengine")).args(args);
+        let strace = strace.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let run = finish_cli(strace.expect("strace starts")).expect("ends");
+        recovers(&host, ALICE, &rest).unwrap_or_else(|error| panic!("N={when}, {run:?}: {error}"));
+        if run.code == Some(0) {
+            break;
+        }
+        assert_eq!(run.code, None, "ended by the signal: {run:?}");
+        hits += 1;
+        when = next(when);
+    }
+    assert!(hits >= 10, "the CLI was hit {hits} times only");
+}
+
+#[test]
+fn cli_killed_at_any_call_of_up() {
+    cli_sweep(During::Up);
+}
+
+#[test]
+fn cli_killed_at_any_call_of_down() {
+    cli_sweep(During::Down);
 }
