@@ -210,6 +210,14 @@ pub fn until<T: std::fmt::Debug>(what: &str, mut ask: impl FnMut() -> T, is_it: 
     }
 }
 
+/// A shell command that asks a time server once and exits with 0 when it answers, with 1 soon when it does not.
+pub fn ask_time(server: &str) -> String {
+    format!(
+        "python3 -c \"import socket, sys\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(0.5)\ntry:\n  \
+         s.connect(('{server}', 123)); s.send(bytes([0x23]) + bytes(47)); sys.exit(len(s.recv(99)) != 48)\nexcept OSError: sys.exit(1)\""
+    )
+}
+
 /// Brings a spec up as alice.
 #[track_caller]
 pub fn up(host: &Host, spec: &str) -> Value {
