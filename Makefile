@@ -1,7 +1,7 @@
 # `make demo` and `make test` are the two to know; README.md tells the rest.
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: help deps build dev-up dev-down demo lint test bench clean
+.PHONY: help deps build dev-up dev-down demo lint test crash bench clean
 
 CARGO ?= cargo
 CARGO_TARGET_DIR ?= $(CURDIR)/target
@@ -11,6 +11,7 @@ BIN := $(CARGO_TARGET_DIR)/release
 help:
 	@echo 'make demo      build, start the daemons, bring examples/minimal.yaml up as an unprivileged user'
 	@echo 'make test      lint and every test, those of root in throw-away namespaces'
+	@echo 'make crash     every process killed at every system call of an up and a down; long'
 	@echo 'make build     release binaries in $(BIN)'
 	@echo 'make dev-up    start the daemons; make dev-down stops them'
 	@echo 'make deps      Debian packages, users and groups, those that are missing'
@@ -46,6 +47,10 @@ test: deps build lint
 	packaging/test
 
 # BENCH=--quick for a short run, BENCH=--strict to fail when a promise is missed.
+# Every process killed at every system call; `test` takes some of them. An hour or more.
+crash: deps build
+	NETENGINE_CRASH=full $(CARGO) test --release --locked -p netengine-tests --test 'crash_*'
+
 bench: deps build
 	$(BIN)/netengine-bench --json $(CARGO_TARGET_DIR)/bench.json $(BENCH)
 

@@ -102,6 +102,8 @@ pub struct Fault<'a> {
     pub what: &'a str,
     /// The how manieth call of a thread it hits, from 1.
     pub when: u32,
+    /// All later calls too.
+    pub onward: bool,
     /// Children are followed and counted for themselves.
     pub follow: bool,
 }
@@ -124,7 +126,8 @@ impl Injection {
         // Strings are of no use and cost time.
         command.args(["--string-limit=0", "-o", "/dev/fd/1"]);
         command.args(["-e", &format!("trace={}", fault.calls)]);
-        command.args(["-e", &format!("inject={}:{}:when={}", fault.calls, fault.what, fault.when)]);
+        let onward = if fault.onward { "+" } else { "" };
+        command.args(["-e", &format!("inject={}:{}:when={}{onward}", fault.calls, fault.what, fault.when)]);
         if fault.follow {
             command.arg("-f");
         }

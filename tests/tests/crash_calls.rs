@@ -40,7 +40,7 @@ fn sweep(comm: &str, follow: bool, during: During) {
     let (mut when, mut hits, mut misses) = (1, 0, 0);
     // How many calls are made varies a little with timing: one miss may be luck, two in a row are the end.
     while misses < 2 {
-        let fault = Fault { calls: "all", what: "signal=SIGKILL", when, follow };
+        let fault = Fault { calls: "all", what: "signal=SIGKILL", when, onward: false, follow };
         let (hit, outcome) = one(&host, comm, fault, during, &rest);
         if hit.is_empty() {
             misses += 1
@@ -185,7 +185,7 @@ fn cli_sweep(during: During) {
         hits += 1;
         when = next(when);
     }
-    assert!(hits >= 10, "the CLI was hit {hits} times only");
+    assert!(hits >= 5, "the CLI was hit {hits} times only");
 }
 
 #[test]

@@ -54,7 +54,7 @@ impl Killed {
                 let up = cli(&self.host, ALICE, &["up", &minimal()]).expect("ends");
                 assert_eq!(up.code, Some(0), "{up:?}");
             }
-            let fault = Fault { calls: "fdatasync", what: "signal=SIGKILL", when, follow: false };
+            let fault = Fault { calls: "fdatasync", what: "signal=SIGKILL", when, onward: false, follow: false };
             let injection = Injection::attach(&[self.rootd()], fault);
             let starts = self.starts();
             let running = start_cli(&self.host, ALICE, args);
@@ -78,7 +78,7 @@ impl Killed {
         let up = cli(&self.host, ALICE, &["up", &minimal()]).expect("ends");
         assert_eq!(up.code, Some(0), "{up:?}");
         let supervisor = *self.host.named("netengine-super").first().expect("the supervisor runs");
-        let fault = Fault { calls: "fdatasync", what: "signal=SIGKILL", when: 1, follow: true };
+        let fault = Fault { calls: "fdatasync", what: "signal=SIGKILL", when: 1, onward: false, follow: true };
         kill(self.rootd(), Signal::SIGKILL).expect("signalled");
         let injection = Injection::attach(&[supervisor], fault);
         let starts = self.starts() + 1;
