@@ -7,7 +7,7 @@
 use std::{
     fs::File,
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -208,14 +208,22 @@ impl Journal {
     }
 }
 
-/// Never through a link: the directory is ours alone, but a mistake of an administrator must not become a write elsewhere.
+/// Never through a link, and only a plain file of one name: the directory is ours alone, but a mistake of an administrator
+/// must become neither a write elsewhere nor a start that waits for a pipe's other end.
 fn open(path: &Path, create: bool) -> io::Result<File> {
     let mut options = File::options();
-    options.read(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC);
+    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC | nix::libc::O_NONBLOCK;
+    options.read(true).mode(0o600).custom_flags(flags);
     if create {
         options.write(true).create_new(true);
     }
-    options.open(path)
+    let file = options.open(path)?;
+    let found = file.metadata()?;
+    if found.is_file() && found.nlink() == 1 {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file of one name"))
+    }
 }
 
 fn frame(record: &Record, bytes: &mut Vec<u8>) -> io::Result<()> {
@@ -281,6 +289,20 @@ mod tests {
         let victim = directory.path().join("victim");
         std::fs::write(&victim, "precious").expect("writes");
         std::os::unix::fs::symlink(&victim, directory.path().join("journal")).expect("links");
+        assert!(Journal::open(directory.path(), fresh()).is_err());
+        assert_eq!(std::fs::read_to_string(&victim).expect("reads"), "precious");
+    }
+
+    #[test]
+    fn a_pipe_or_a_second_name_at_its_place_is_refused_at_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("journal");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        assert!(Journal::open(directory.path(), fresh()).is_err());
+        std::fs::remove_file(&path).expect("removed");
+        let victim = directory.path().join("victim");
+        std::fs::write(&victim, "precious").expect("writes");
+        std::fs::hard_link(&victim, &path).expect("links");
         assert!(Journal::open(directory.path(), fresh()).is_err());
         assert_eq!(std::fs::read_to_string(&victim).expect("reads"), "precious");
     }
