@@ -6,7 +6,19 @@ use std::process::Command;
 fn tree(package: &str) -> Vec<String> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let output = Command::new(cargo)
-        .args(["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none", "--format", "{p}", "-p", package])
+        .args([
+            "tree",
+            "--locked",
+            "--offline",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+            "-p",
+            package,
+        ])
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .output()
         .expect("cargo runs");
@@ -16,13 +28,34 @@ fn tree(package: &str) -> Vec<String> {
 }
 
 fn linked<'a>(tree: &'a [String], forbidden: &[&str]) -> Vec<&'a String> {
-    tree.iter().filter(|name| forbidden.iter().any(|f| name.as_str() == *f || name.starts_with(&format!("{f}-")))).collect()
+    tree.iter()
+        .filter(|name| forbidden.iter().any(|f| name.as_str() == *f || name.starts_with(&format!("{f}-"))))
+        .collect()
 }
 
 /// YAML, HTTP servers, SQL, TLS.
 const NOT_IN_ROOTD: &[&str] = &[
-    "granit", "saphyr", "serde_yaml", "axum", "hyper", "tower", "http", "sqlx", "libsqlite3", "rusqlite", "rustls", "aws-lc",
-    "ring", "openssl", "native-tls", "serde_json", "netengine-spec", "netengine-userd", "netengine-cli", "bincode", "clap",
+    "granit",
+    "saphyr",
+    "serde_yaml",
+    "axum",
+    "hyper",
+    "tower",
+    "http",
+    "sqlx",
+    "libsqlite3",
+    "rusqlite",
+    "rustls",
+    "aws-lc",
+    "ring",
+    "openssl",
+    "native-tls",
+    "serde_json",
+    "netengine-spec",
+    "netengine-userd",
+    "netengine-cli",
+    "bincode",
+    "clap",
 ];
 
 #[test]
@@ -36,7 +69,8 @@ fn rootd_links_no_yaml_http_sql_or_tls() {
 
 #[test]
 fn proto_is_a_leaf_and_worldd_has_no_way_to_rootd() {
-    let ours = |package| tree(package).into_iter().filter(|n| n.starts_with("netengine") && n != package).collect::<Vec<_>>();
+    let ours =
+        |package| tree(package).into_iter().filter(|n| n.starts_with("netengine") && n != package).collect::<Vec<_>>();
     assert_eq!(ours("netengine-proto"), Vec::<String>::new());
     assert_eq!(ours("netengine-worldd"), ["netengine-proto"]);
     assert_eq!(ours("netengine-rootd"), ["netengine-proto"]);

@@ -15,7 +15,12 @@ fn alice_brings_the_minimal_world_up_and_down() {
         vec!["down", "--yes"],
     ] {
         let output = host.cli(ALICE, &args);
-        eprintln!("$ {args:?} -> {}\n{}{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        eprintln!(
+            "$ {args:?} -> {}\n{}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
         assert!(output.status.success());
     }
     before.assert_unchanged(&host.snapshot());
