@@ -82,6 +82,13 @@ impl Orchestrator {
                 name: process_word(process.kind).to_owned(),
             }));
         }
+        // The world's run directory is made with its first process, and goes with the world.
+        if objects.iter().all(|object| object.kind != ObjectKind::Directory)
+            && tokio::fs::try_exists(self.worlds_dir().join(world.id.to_string())).await.unwrap_or(false)
+        {
+            let (node, name) = (Node::Services.to_string(), world.id.to_string());
+            objects.push(ObjectName { node, kind: ObjectKind::Directory, name });
+        }
         objects.sort_by_key(|object| (removal_rank(object.kind), object.clone()));
         let describe = |object: &ObjectName| RemovedObject {
             kind: diff::kind_word(object.kind).to_owned(),

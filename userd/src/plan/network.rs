@@ -145,26 +145,34 @@ pub fn own_addresses(spec: &Spec) -> Result<Vec<IpAddr>, PlanError> {
     Ok(own.into_iter().flatten().map(|address| address.addr()).collect())
 }
 
-/// Numbers links and MAC addresses of one world.
+/// Ports and, twice as many, MAC addresses set aside for each network: worldd's link and at most 250 vantage hosts
+/// (proto's spec model). A plan holds 64 networks, so all numbers fit.
+const PORTS_PER_NETWORK: u16 = 256;
+
+/// Numbers links and MAC addresses of one network of a world. They depend on nothing but the network's place and the
+/// place in the network, so a further host in one network renames nothing in another.
 struct Numbering {
     world: WorldId,
-    macs: u16,
+    network: u16,
     ports: u16,
+    macs: u16,
 }
 
 impl Numbering {
-    /// Half of the world's id and a counter: unique within the world, the same in every plan of it, and hardly ever
-    /// the same in two worlds.
+    /// Half of the world's id and a number: unique within the world, the same in every plan of it, and hardly ever the
+    /// same in two worlds.
     fn mac(&mut self) -> Mac {
+        let number = self.network * 2 * PORTS_PER_NETWORK + self.macs;
         self.macs += 1;
         let id = self.world.bytes();
-        let [high, low] = self.macs.to_be_bytes();
+        let [high, low] = number.to_be_bytes();
         Mac::local([id[0], id[1], id[2], id[3], high, low])
     }
 
     fn port(&mut self) -> IfName {
+        let number = self.network * PORTS_PER_NETWORK + self.ports;
         self.ports += 1;
-        IfName::numbered("p", self.ports - 1)
+        IfName::numbered("p", number)
     }
 }
 
@@ -174,11 +182,11 @@ impl Numbering {
 /// [`PlanError`] when a subnet is too small, a name does not fit, or the world is larger than a plan may be.
 pub fn network_plan(spec: &Spec, world: WorldId, owner: Uid) -> Result<NetworkPlan, PlanError> {
     let dealt = deal(spec)?;
-    let mut numbering = Numbering { world, macs: 0, ports: 0 };
     let (mut bridges, mut cables, mut hosts) = (Vec::new(), Vec::new(), Vec::new());
     let (mut services_routes, mut services_sources) = (Vec::new(), Vec::new());
     for (network, index) in dealt.iter().zip(0u16..) {
         let view = &network.view;
+        let mut numbering = Numbering { world, network: index, ports: 0, macs: 0 };
         let bridge = IfName::numbered("br", index);
         bridges.push(BridgePlan {
             node: Node::Gateway,
