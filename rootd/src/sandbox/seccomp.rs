@@ -217,33 +217,4 @@ const DENIED: &[Rule] = &[
 ];
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_filter_compiles_and_fits_the_kernel() {
-        for role in [Role::Broker, Role::Net, Role::Ns, Role::Spawn, Role::Holder] {
-            let program = compile(role).expect("compiles");
-            assert!(program.len() <= 4096, "{role:?} has {} instructions", program.len());
-        }
-    }
-
-    #[test]
-    fn no_worker_but_spawn_may_exec_mount_or_change_user() {
-        for role in [Role::Broker, Role::Net, Role::Ns, Role::Holder] {
-            let allowed: Vec<_> = role_rules(role).into_iter().map(|(call, _)| call).collect();
-            for call in [
-                libc::SYS_execve,
-                libc::SYS_execveat,
-                libc::SYS_mount,
-                libc::SYS_setresuid,
-                libc::SYS_ptrace,
-                libc::SYS_clone,
-                libc::SYS_clone3,
-                libc::SYS_bpf,
-            ] {
-                assert!(!allowed.contains(&call), "{role:?} may call {call}");
-            }
-        }
-    }
-}
+mod tests;
