@@ -7,7 +7,7 @@ use netlink_packet_core::NetlinkMessage;
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressMessage},
-    link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    link::{InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage},
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol},
     rule::{RuleAttribute, RuleMessage},
 };
@@ -24,7 +24,10 @@ use crate::plan::observed::{LinkKind, MAIN_TABLE, ObservedLink, ObservedNode, So
 /// [`NetlinkError`] when the kernel refuses or answers what cannot be decoded.
 pub fn observe(socket: &mut Netlink, rules: bool) -> Result<ObservedNode, NetlinkError> {
     let mut node = ObservedNode::default();
-    socket.dump(NetlinkMessage::from(RouteNetlinkMessage::GetLink(LinkMessage::default())), |answer| {
+    // Without the counters, which are much of what the kernel tells of a link and nothing that a plan says.
+    let mut links = LinkMessage::default();
+    links.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    socket.dump(NetlinkMessage::from(RouteNetlinkMessage::GetLink(links)), |answer| {
         if let RouteNetlinkMessage::NewLink(message) = answer {
             node.links.push(link(&message));
         }
