@@ -73,7 +73,8 @@ pub(super) async fn check(
             None => super::attempt::observe(orchestrator, world, Some(target)).await,
         }
     };
-    let (observed, probed) = tokio::join!(observing, probe(orchestrator, world, target));
+    // The prober first: rootd does one thing at a time to a world, and the prober starts up while rootd looks.
+    let (probed, observed) = tokio::join!(probe(orchestrator, world, target), observing);
     let observed = observed?;
     if let Some(first) = observed.drift.first() {
         return Err(drifted(&observed.drift, first).into());
