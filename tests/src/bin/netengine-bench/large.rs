@@ -122,7 +122,12 @@ pub fn measure(
     let objects = same_objects(home, runtime, client, &plan)?;
     let (mut floor, mut rootd, mut whole) = (Way::default(), Way::default(), Way::default());
     for _ in 0..rounds {
-        floor.run(home, || timed(|| recipe.make(home)), |world| timed(|| Ok(drop(world))).map(|(_, taken)| taken))?;
+        let release = |world| {
+            let start = Instant::now();
+            drop(world);
+            Ok(start.elapsed())
+        };
+        floor.run(home, || timed(|| recipe.make(home)), release)?;
         let plan = world_plan(world_id(), Uid(ALICE.uid), NETWORKS, HOSTS);
         rootd.run(
             home,
