@@ -175,7 +175,7 @@ fn the_api_answers_every_bad_request_with_a_problem_and_lives() {
         (format!("{base}/nope"), 404),
         (format!("{base}/../../etc/passwd --path-as-is"), 404),
         (format!("-X PATCH {base}/worlds"), 404),
-        (format!("http://localhost/"), 404),
+        ("http://localhost/".to_owned(), 404),
         (format!("{post} -d '{{' {base}/worlds"), 400),
         (format!("{post} -d '[]' {base}/worlds"), 400),
         (format!("{post} -d '{{\"spec\": 7}}' {base}/worlds"), 422),
