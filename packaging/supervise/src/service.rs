@@ -199,8 +199,11 @@ mod tests {
     #[test]
     fn our_own_units_are_understood_whole() {
         let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../systemd");
-        for (name, capabilities, kept) in [("netengine-rootd.service", 3, true), ("netengine-spawn.service", 5, true), ("netengine-userd.service", 0, false)]
-        {
+        for (name, capabilities, kept) in [
+            ("netengine-rootd.service", 3, true),
+            ("netengine-spawn.service", 5, true),
+            ("netengine-userd.service", 0, false),
+        ] {
             let unit = Unit::read(&units.join(name)).expect("readable");
             directive::check(&unit).expect("no unknown directive");
             let service = Service::from_unit(&unit, Some(Path::new("/b"))).expect("understood");
