@@ -41,6 +41,17 @@ pub fn objects(plan: &NetworkPlan) -> Vec<(ObjectName, String)> {
         for route in node.routes.iter() {
             add(&node.node, ObjectKind::Route, format!("{} via {}", route.to, route.via), String::new());
         }
+        // A table of its own: the kernel's number for it is not known before.
+        for source in node.source_routes.iter() {
+            let from = source.from;
+            let default = if from.addr().is_ipv4() { "0.0.0.0/0" } else { "::/0" };
+            let names = [
+                format!("{from} dev {} for {from}", source.link),
+                format!("{default} via {} for {from}", source.via),
+                format!("from {from}"),
+            ];
+            names.into_iter().for_each(|name| add(&node.node, ObjectKind::Route, name, String::new()));
+        }
         if let Some(policy) = &node.policy {
             add(&node.node, ObjectKind::Table, TABLE.to_owned(), format!("{policy:?}"));
         }
