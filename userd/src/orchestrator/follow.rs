@@ -162,7 +162,7 @@ async fn repair(orchestrator: &Orchestrator, world: WorldRef, reason: &str) -> R
     let Some(verdict) = daemon_verdict(world.clone()) else { return Ok(()) };
     let operation = orchestrator.new_operation(Kind::Repair, world, Some(spec), stored.up_to, Some(REPAIR_TIME));
     match orchestrator.store().begin_repair(&verdict, &operation, reason).await {
-        Err(StoreError::Conflict) => Ok(()),
+        Err(StoreError::Conflict | StoreError::Gone) => Ok(()),
         Err(error) => Err(error),
         Ok(()) => {
             orchestrator.spawn(operation);
@@ -173,9 +173,14 @@ async fn repair(orchestrator: &Orchestrator, world: WorldRef, reason: &str) -> R
 
 /// Begins to remove a world whose undoing or removal failed before. Does nothing when an operation is at work on it.
 async fn remove(orchestrator: &Orchestrator, world: WorldRef) -> Result<(), StoreError> {
+    // Looked at again: since the list was read, its owner may have brought it up.
+    let stored = orchestrator.store().load(&world).await?;
+    if stored.is_none_or(|stored| stored.state != WorldState::Failed) {
+        return Ok(());
+    }
     let operation = orchestrator.new_operation(Kind::Down, world, None, phases::LAST, None);
     match orchestrator.store().begin_down(&operation, None).await {
-        Err(StoreError::Conflict) => Ok(()),
+        Err(StoreError::Conflict | StoreError::Gone) => Ok(()),
         Err(error) => Err(error),
         Ok(()) => {
             orchestrator.spawn(operation);
@@ -213,8 +218,10 @@ async fn handle(
     tries.retain(|at| at.elapsed() < RESTART_WINDOW);
     if tries.len() >= RESTARTS {
         let reason = format!("worldd ended {RESTARTS} times within a minute and is not restarted");
-        orchestrator.store().degrade(&verdict, &reason).await?;
-        return Ok(());
+        return match orchestrator.store().degrade(&verdict, &reason).await {
+            Err(StoreError::Gone) => Ok(()),
+            degraded => Ok(degraded?),
+        };
     }
     tries.push(Instant::now());
     // 0, 0.1, 0.4, 1.6, 6.4 seconds: a fault that passes costs little, one that stays costs nothing.

@@ -173,13 +173,15 @@ impl Change<'_> {
         state: WorldState,
         detail: &str,
     ) -> Result<(), StoreError> {
-        sqlx::query("UPDATE worlds SET state = $2, detail = $3 WHERE id = $1")
+        let updated = sqlx::query("UPDATE worlds SET state = $2, detail = $3 WHERE id = $1")
             .bind(world.to_string())
             .bind(state.as_str())
             .bind(detail.to_owned())
             .execute(self.sql())
             .await?;
-        Ok(())
+        // Who read the row before it was removed must not begin anything: a repair would make the world again, and no row
+        // would know it.
+        if updated.rows_affected() == 0 { Err(StoreError::Gone) } else { Ok(()) }
     }
 
     pub(super) async fn set_size(&mut self, world: WorldId, size: Size) -> Result<(), StoreError> {

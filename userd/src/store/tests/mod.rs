@@ -149,6 +149,25 @@ async fn names_are_unique_per_owner_and_a_world_has_one_operation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_begins_on_a_world_that_was_removed_after_it_was_read() {
+    for database in databases() {
+        let store = open(&database).await;
+        let up = operation(ALICE, "w");
+        store.begin_up(&up, false, SIZE, SIZE, None).await.expect("begun");
+        store.finish_failed(&up, &failure()).await.expect("removed");
+        let verdict = decide(Principal::daemon(), act::Repair, up.world.clone()).expect("allowed");
+        let next = |kind| Operation { id: ids::operation(), kind, ..up.clone() };
+        let repair = store.begin_repair(&verdict, &next(Kind::Repair), "its worldd ended").await;
+        assert!(matches!(repair, Err(StoreError::Gone)), "{repair:?}");
+        let again = store.begin_up(&next(Kind::Up), true, Size::default(), SIZE, None).await;
+        assert!(matches!(again, Err(StoreError::Gone)), "{again:?}");
+        let down = store.begin_down(&next(Kind::Down), None).await;
+        assert!(matches!(down, Err(StoreError::Gone)), "{down:?}");
+        assert!(store.interrupted().await.expect("read").is_empty(), "no operation was left at work");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn steps_keep_their_keys_and_events_their_order() {
     use crate::plan::steps::StepKind;
     for database in databases() {
