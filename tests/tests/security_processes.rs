@@ -339,7 +339,8 @@ fn a_damaged_journal_costs_its_world_and_no_other() {
     raw.delete(plans[0].world, owner);
 }
 
-// Row 22: what rootd and userd open, with something else in its place.
+// Row 22: what rootd opens, with something else in its place. The victim is a file that its user may write, so that only
+// its own care keeps it whole.
 #[test]
 fn planted_files_are_not_written_through() {
     let secret = "/run/secret-of-root";
@@ -356,7 +357,7 @@ fn planted_files_are_not_written_through() {
         ] {
             let host = Host::bare();
             let units = attack::rootd_units(&host);
-            host.shell(ROOT, &format!("echo canary > {secret}; mkdir -m 700 /run/netengine-rootd; chown {owner}:{owner} /run/netengine-rootd; {plant}"));
+            host.shell(ROOT, &format!("echo canary > {secret}; chown {owner} {secret}; mkdir -m 700 /run/netengine-rootd; chown {owner}:{owner} /run/netengine-rootd; {plant}"));
             let before = host.shell(ROOT, &format!("stat -c '%a %u %g %s %Y' {secret}; sha256sum {secret}"));
             let mut run = host.command(ROOT, &format!("{BIN}/netengine-supervise"));
             let run =
