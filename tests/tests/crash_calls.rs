@@ -6,7 +6,7 @@
 use std::{process::Stdio, time::Duration};
 
 use netengine_tests::{
-    ALICE, BIN, Host,
+    ALICE, BIN, Host, ROOT,
     crash::{self, Fault, Injection, Rest, WORLDD, cli, finish_cli, minimal, recovers, start_cli},
 };
 
@@ -49,7 +49,8 @@ fn sweep(comm: &str, follow: bool, during: During) {
         }
         if let Err(error) = outcome {
             let place = hit.lines().next().unwrap_or("no hit");
-            eprintln!("N={when} ({place}): {error}");
+            let logs = host.shell(ROOT, "tail -n 12 /var/log/netengine/*.log");
+            eprintln!("N={when} ({place}): {error}\n{logs}");
             violations.push(format!("N={when} ({place}): {error}"));
             if violations.len() >= 5 {
                 break;
