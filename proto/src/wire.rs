@@ -14,7 +14,7 @@ use std::{
 use futures::{Sink, SinkExt, Stream, ready};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tarpc::{ClientMessage, Request, Response};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::{
     bytes::Bytes,
     codec::{Framed, LengthDelimitedCodec},
@@ -35,26 +35,57 @@ enum ToRoot<T> {
 ///
 /// As [`server_transport`] it yields requests, as [`client_transport`] it takes them.
 pub struct Wire<S, In, Out> {
-    frames: Framed<S, LengthDelimitedCodec>,
+    frames: Framed<Metered<S>, LengthDelimitedCodec>,
     types: std::marker::PhantomData<fn(Out) -> In>,
 }
 
-fn wire<S: AsyncRead + AsyncWrite, In, Out>(stream: S) -> Wire<S, In, Out> {
+fn wire<S: AsyncRead + AsyncWrite + Unpin, In, Out>(stream: S) -> Wire<S, In, Out> {
     let codec = LengthDelimitedCodec::builder().max_frame_length(limits::ROOT_FRAME_BYTES).new_codec();
+    let stream = Metered { stream, taken: false };
     Wire { frames: Framed::with_capacity(stream, codec, 4096), types: std::marker::PhantomData }
+}
+
+/// A stream that remembers whether bytes were taken from it since the last whole frame. The codec takes the length of a
+/// frame out of its buffer before the rest has come, so an empty buffer does not tell.
+struct Metered<S> {
+    stream: S,
+    taken: bool,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.taken |= buf.filled().len() > before;
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }
 
 impl<S, In, Out> Wire<S, In, Out> {
     /// Whether a frame has begun and is not complete.
     pub fn mid_frame(&self) -> bool {
-        !self.frames.read_buffer().is_empty()
+        self.frames.get_ref().taken
     }
 }
 
 /// The server's end: yields calls with a clamped deadline, takes responses.
 pub fn server_transport<S, Req, Resp>(stream: S) -> Wire<S, ClientMessage<Req>, Response<Resp>>
 where
-    S: AsyncRead + AsyncWrite,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
     wire(stream)
 }
@@ -62,7 +93,7 @@ where
 /// The client's end: takes calls, yields responses.
 pub fn client_transport<S, Req, Resp>(stream: S) -> Wire<S, Response<Resp>, ClientMessage<Req>>
 where
-    S: AsyncRead + AsyncWrite,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
     wire(stream)
 }
@@ -135,7 +166,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, In: Frame, Out> Stream for Wire<S, In, O
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         Poll::Ready(match ready!(Pin::new(&mut self.frames).poll_next(cx)) {
-            Some(Ok(bytes)) => Some(In::decode(&bytes)),
+            Some(Ok(bytes)) => {
+                let begun = !self.frames.read_buffer().is_empty();
+                self.frames.get_mut().taken = begun;
+                Some(In::decode(&bytes))
+            }
             Some(Err(error)) => Some(Err(error)),
             None => None,
         })

@@ -258,11 +258,12 @@ fn a_length_that_lies_costs_no_memory_and_no_time() {
         raw.send_bytes(&length.to_be_bytes()).expect("sent");
         assert!(raw.ends() < Duration::from_secs(1), "{length} was believed");
     }
-    // Claims 64 KiB, sends one byte, stalls: closed after five seconds; a first frame has two.
-    let mut stalled: Vec<_> = [false, true, true]
-        .map(|greeted| {
+    // Claims 64 KiB, sends one byte or none, stalls: closed after five seconds; a first frame has two.
+    let claim = [0, 1, 0, 0, 1];
+    let mut stalled: Vec<_> = [(false, &claim[..]), (true, &claim[..]), (true, &claim[..4])]
+        .map(|(greeted, bytes)| {
             let mut raw = if greeted { Raw::greeted(&host) } else { Raw::silent(&host) };
-            raw.send_bytes(&[0, 1, 0, 0, 1]).expect("sent");
+            raw.send_bytes(bytes).expect("sent");
             (greeted, raw, Instant::now())
         })
         .into();

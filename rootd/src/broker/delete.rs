@@ -20,14 +20,18 @@ impl Broker {
     /// The first [`RootError`]; the rest is tried all the same, and a later call goes on from there.
     pub async fn delete_world(&self, world: &World, held: &mut HeldWorld) -> Result<Deleted, RootError> {
         self.record(&[Record::Deleting { world: world.id, owner: world.owner }])?;
-        let mut removed = Vec::new();
+        // What there is, seen before it goes: the report says what was removed, not what was planned.
+        let mut removed = match self.observe_world(world, held).await {
+            Ok(observed) => observed.objects,
+            Err(_) => held.nodes.keys().map(namespace_name).collect(),
+        };
         let ended = self.end_processes_in(world.id, None).await?;
         removed.extend(ended.iter().map(process_name));
         let nodes: Vec<_> = held.nodes.keys().cloned().collect();
         let mut first_error = None;
         for node in &nodes {
             match self.release_node(world, held, node).await {
-                Ok(()) => removed.push(namespace_name(node)),
+                Ok(()) => {}
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
@@ -44,7 +48,6 @@ impl Broker {
         held.plan = None;
         held.gone = true;
         self.forget_world(world.id);
-        self.compact_if_long();
         Ok(Deleted { removed })
     }
 
@@ -80,7 +83,6 @@ impl Broker {
             Ok(applied) => {
                 held.last = Some((key, applied.clone()));
                 *world.degraded.lock().expect("no panic while held") = None;
-                self.compact_if_long();
                 Ok(applied)
             }
             Err(error) => {

@@ -19,6 +19,8 @@ use netengine_proto::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::live::Live;
+
 const VERSION: &str = "netengine-rootd journal 1";
 /// A journal longer than this is rewritten with what still matters.
 const COMPACT_BYTES: u64 = 8 << 20;
@@ -107,6 +109,8 @@ pub struct Journal {
     file: File,
     instance: InstanceId,
     bytes: u64,
+    compact_at: u64,
+    live: Live,
 }
 
 /// What was read at start.
@@ -145,7 +149,9 @@ impl Journal {
                 (fresh, Vec::new(), 1)
             }
         };
-        let journal = Self::write_new(path, instance, &records)?;
+        let mut live = Live::default();
+        records.iter().for_each(|record| live.fold(record));
+        let journal = Self::write_new(path, instance, live)?;
         Ok(Opened { journal, records, damaged })
     }
 
@@ -154,7 +160,8 @@ impl Journal {
         self.instance
     }
 
-    /// Appends records and waits until they are stored.
+    /// Appends records and waits until they are stored. A long journal is rewritten with what still matters; so is one
+    /// on a full disk, where a deletion must still be recorded.
     ///
     /// # Errors
     /// When they cannot be stored; then nothing may be done about them. What was half written is cut off.
@@ -163,7 +170,25 @@ impl Journal {
         for record in records {
             frame(record, &mut bytes)?;
         }
-        let stored = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
+        match self.store(&bytes) {
+            Err(error) if error.raw_os_error() == Some(nix::libc::ENOSPC) => {
+                self.compact()?;
+                self.store(&bytes)?;
+            }
+            stored => stored?,
+        }
+        records.iter().for_each(|record| self.live.fold(record));
+        if self.bytes > self.compact_at
+            && let Err(error) = self.compact()
+        {
+            tracing::warn!(%error, "cannot rewrite the journal");
+            self.compact_at *= 2;
+        }
+        Ok(())
+    }
+
+    fn store(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let stored = self.file.write_all(bytes).and_then(|()| self.file.sync_data());
         if let Err(error) = stored {
             let _ = self.file.set_len(self.bytes);
             let _ = io::Seek::seek(&mut self.file, io::SeekFrom::End(0));
@@ -173,25 +198,18 @@ impl Journal {
         Ok(())
     }
 
-    /// Whether it is time to [`Journal::compact`].
-    pub fn is_long(&self) -> bool {
-        self.bytes > COMPACT_BYTES
-    }
-
-    /// Rewrites the journal with these records: temporary file, sync, rename, sync of the directory.
-    ///
-    /// # Errors
-    /// When it cannot be written; the former one stays in force.
-    pub fn compact(&mut self, records: &[Record]) -> io::Result<()> {
-        *self = Self::write_new(self.path.clone(), self.instance, records)?;
+    /// Rewrites the journal with what still matters: temporary file, sync, rename, sync of the directory. When that
+    /// fails the former one stays in force.
+    fn compact(&mut self) -> io::Result<()> {
+        *self = Self::write_new(self.path.clone(), self.instance, self.live.clone())?;
         Ok(())
     }
 
-    fn write_new(path: PathBuf, instance: InstanceId, records: &[Record]) -> io::Result<Self> {
+    fn write_new(path: PathBuf, instance: InstanceId, live: Live) -> io::Result<Self> {
         let temporary = path.with_extension("new");
         let mut bytes = format!("{VERSION} {instance}\n").into_bytes();
-        for record in records {
-            frame(record, &mut bytes)?;
+        for record in live.records() {
+            frame(&record, &mut bytes)?;
         }
         match std::fs::remove_file(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -204,7 +222,8 @@ impl Journal {
         if let Some(directory) = path.parent() {
             File::open(directory)?.sync_all()?;
         }
-        Ok(Self { path, file, instance, bytes: bytes.len() as u64 })
+        let bytes = bytes.len() as u64;
+        Ok(Self { path, file, instance, bytes, compact_at: COMPACT_BYTES.max(bytes * 2), live })
     }
 }
 
@@ -305,6 +324,22 @@ mod tests {
         std::fs::hard_link(&victim, &path).expect("links");
         assert!(Journal::open(directory.path(), fresh()).is_err());
         assert_eq!(std::fs::read_to_string(&victim).expect("reads"), "precious");
+    }
+
+    #[test]
+    fn it_stays_short_however_busy_its_worlds_are() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut journal = Journal::open(directory.path(), fresh()).expect("opens").journal;
+        let busy = vec![record(1); 200_000];
+        for _ in 0..8 {
+            journal.append(&busy).expect("appends");
+        }
+        let bytes = std::fs::metadata(directory.path().join("journal")).expect("a file").len();
+        assert!(bytes < COMPACT_BYTES + 200_000 * 32, "{bytes} bytes");
+        // Read back, it is what still matters: nothing.
+        Journal::open(directory.path(), fresh()).expect("opens");
+        let bytes = std::fs::metadata(directory.path().join("journal")).expect("a file").len();
+        assert!(bytes < 64, "{bytes} bytes");
     }
 
     proptest! {

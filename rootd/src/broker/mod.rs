@@ -10,7 +10,7 @@
 //! | [`delete`] | removing a world |
 //! | [`processes`] | programs, leashes |
 //! | [`exec`] | `exec.sock` |
-//! | [`journal`] | intent before effect |
+//! | [`journal`], [`live`] | intent before effect; what of it still matters |
 //! | [`reconcile`] | after a start: complete or undo |
 //! | [`workers`], [`holder`] | the other processes |
 
@@ -25,6 +25,7 @@ pub mod gate;
 pub mod guard;
 pub mod holder;
 pub mod journal;
+pub mod live;
 pub mod processes;
 pub mod reconcile;
 pub mod service;

@@ -88,13 +88,6 @@ impl Process {
         HeldProcess { id: self.id, kind: self.kind, node: self.node.clone(), ended: self.ended() }
     }
 
-    /// What a rewritten journal says of it.
-    pub fn records(&self) -> Vec<Record> {
-        let mut records = vec![self.starting()];
-        records.extend(self.ended().map(|ended| Record::Ended { world: self.world, process: self.id, ended }));
-        records
-    }
-
     fn starting(&self) -> Record {
         let (world, process, kind, node) = (self.world, self.id, self.kind, self.node.clone());
         Record::Starting { world, process, kind, node, user: self.user, key: self.key }
@@ -164,22 +157,18 @@ impl Broker {
         let request = SpawnRequest::Program { world: world.id, program, files };
         let process = self.spawn(about, &request, &held_node.ns, &[]).await?;
         let settled = process.wait(|state| *state != State::Starting, START_TIME).await;
-        match settled {
-            Some(State::Running) => Ok(process.id),
-            Some(State::Failed(errno)) => Err(RootError::Kernel {
-                operation: Operation::StartProgram,
-                object: format!("{kind:?}").to_lowercase(),
-                errno,
-            }),
-            _ => {
+        let errno = match settled {
+            Some(State::Running) => return Ok(process.id),
+            Some(State::Failed(errno)) => errno,
+            // Its attendant was ended before it could report.
+            Some(State::Ended(_)) => nix::libc::ECHILD,
+            Some(State::Starting) | None => {
                 let _ = process.stop().await;
-                Err(RootError::Kernel {
-                    operation: Operation::StartProgram,
-                    object: format!("{kind:?}").to_lowercase(),
-                    errno: nix::libc::ETIMEDOUT,
-                })
+                nix::libc::ETIMEDOUT
             }
-        }
+        };
+        let object = format!("{kind:?}").to_lowercase();
+        Err(RootError::Kernel { operation: Operation::StartProgram, object, errno })
     }
 
     /// Journals, has the holder keep the leash, and has the spawn worker start an attendant.

@@ -107,7 +107,6 @@ impl Broker {
         for (id, remembered) in worlds {
             self.settle(id, remembered).await?;
         }
-        self.compact_if_long();
         Ok(())
     }
 

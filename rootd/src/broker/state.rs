@@ -117,30 +117,6 @@ impl Broker {
         journal.append(records).map_err(|error| RootError::Journal(error.raw_os_error().unwrap_or(nix::libc::EIO)))
     }
 
-    /// Rewrites a long journal; called between operations. Worlds at work are left for the next time.
-    pub fn compact_if_long(&self) {
-        let mut journal = self.journal.lock().expect("no panic while held");
-        if !journal.is_long() {
-            return;
-        }
-        let mut records = Vec::new();
-        for world in self.worlds.lock().expect("no panic while held").values() {
-            let Ok(held) = world.held.try_lock() else { return };
-            if let Some((key, plan)) = &held.plan {
-                records.push(Record::Plan { key: *key, plan: plan.clone() });
-            }
-            if let Some((key, applied)) = &held.last {
-                records.push(Record::Applied { world: world.id, key: *key, applied: applied.clone() });
-            }
-        }
-        for process in self.processes.lock().expect("no panic while held").values() {
-            records.extend(process.records());
-        }
-        if let Err(error) = journal.compact(&records) {
-            tracing::warn!(%error, "cannot compact the journal");
-        }
-    }
-
     /// The world, if it exists and is `owner`'s. Absent and foreign answer alike.
     ///
     /// # Errors

@@ -40,9 +40,7 @@ pub fn check(plan: &NetworkPlan) -> Result<(), PlanFault> {
     }
     for node in plan.nodes.iter() {
         for route in node.routes.iter() {
-            let reach = |net: &IpNet| net.contains(&route.via) && net.addr() != route.via;
-            let on_link = seen.nets.get(&node.node).is_some_and(|nets| nets.iter().any(reach));
-            if !on_link || route.to.network().is_ipv4() != route.via.is_ipv4() {
+            if !seen.reaches(&node.node, route.via) || route.to.network().is_ipv4() != route.via.is_ipv4() {
                 return Err(PlanFault::Unreachable(route.to.to_string()));
             }
         }
@@ -70,7 +68,7 @@ pub fn check(plan: &NetworkPlan) -> Result<(), PlanFault> {
 struct Seen<'a> {
     links: BTreeSet<(&'a Node, &'a IfName)>,
     bridges: BTreeSet<(&'a Node, &'a IfName)>,
-    nets: BTreeMap<&'a Node, Vec<IpNet>>,
+    nets: BTreeMap<&'a Node, BTreeSet<IpNet>>,
     addresses: BTreeSet<(&'a Node, std::net::IpAddr)>,
 }
 
@@ -87,8 +85,18 @@ impl<'a> Seen<'a> {
             if !self.addresses.insert((node, net.addr())) {
                 return Err(PlanFault::DuplicateAddress(net.to_string()));
             }
-            self.nets.entry(node).or_default().push(net);
+            self.nets.entry(node).or_default().insert(net.trunc());
         }
         Ok(())
+    }
+
+    /// Whether `via` is a neighbour of the node. A look-up for each length of prefix, not for each address: a hostile plan
+    /// may have thousands of both routes and addresses.
+    fn reaches(&self, node: &Node, via: std::net::IpAddr) -> bool {
+        let Some(nets) = self.nets.get(node) else { return false };
+        let bits = if via.is_ipv4() { 32 } else { 128 };
+        let on_link =
+            (0..=bits).filter_map(|length| IpNet::new(via, length).ok()).any(|net| nets.contains(&net.trunc()));
+        on_link && !self.addresses.contains(&(node, via))
     }
 }

@@ -49,7 +49,7 @@ fn serve(nodes: &mut HashMap<Slot, Node>, request: NetRequest, fds: Vec<OwnedFd>
         }
         NetRequest::Observe { slot, world, policy, rules } => {
             let node = nodes.get_mut(&slot).ok_or_else(|| unknown(slot))?;
-            let failed = |error: NetlinkError| failure(Operation::Observe, String::new(), &error);
+            let failed = |error: NetlinkError| failure(Operation::Observe, "a node".into(), &error);
             let observed = dump::observe(&mut node.route, rules).map_err(failed)?;
             let table = policy::compare_with(&mut node.netfilter, world, policy.as_ref()).map_err(failed)?;
             Ok(NetReply::Observed(observed, table))
@@ -100,7 +100,7 @@ fn run_operations(nodes: &mut HashMap<Slot, Node>, slot: Slot, operations: &[Net
     node.route.batch(batch).map_err(|error| {
         let place = if let NetlinkError::Refused(refused) = &error { refused.index } else { 0 };
         let (operation, object) =
-            places.get(place).map_or((Operation::Observe, String::new()), |operation| operation.describe());
+            places.get(place).map_or((Operation::Observe, "a node".into()), |operation| operation.describe());
         failure(operation, object, &error)
     })
 }

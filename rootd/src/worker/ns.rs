@@ -57,15 +57,15 @@ fn serve(places: &Places, request: &NsRequest, fds: &[OwnedFd]) -> Result<(NsRep
     };
     let enter = || {
         let ns = fds.first().ok_or_else(|| io::Error::from_raw_os_error(nix::libc::EBADF));
-        ns.and_then(netns::enter).map_err(failed(Operation::Observe, "namespace"))
+        ns.and_then(netns::enter).map_err(failed(Operation::Observe, "a namespace"))
     };
     match request {
         NsRequest::Create(settings) => {
-            netns::unshare_net().map_err(failed(Operation::CreateNamespace, "namespace"))?;
+            netns::unshare_net().map_err(failed(Operation::CreateNamespace, "for a node"))?;
             for setting in settings.all() {
                 set(places, setting).map_err(failed(Operation::SetSysctl, setting.0))?;
             }
-            Ok((NsReply::Made, sockets().map_err(failed(Operation::CreateNamespace, "sockets"))?))
+            Ok((NsReply::Made, sockets().map_err(failed(Operation::CreateNamespace, "with its sockets"))?))
         }
         NsRequest::Open => {
             enter()?;

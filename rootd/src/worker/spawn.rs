@@ -99,7 +99,7 @@ fn take<const N: usize>(fds: Vec<OwnedFd>) -> Result<[OwnedFd; N], Failure> {
 }
 
 fn failure(errno: i32) -> Failure {
-    Failure { operation: Operation::StartProgram, object: String::new(), errno }
+    Failure { operation: Operation::StartProgram, object: "under an attendant".into(), errno }
 }
 
 fn fork(into: Into) -> Result<Forked, Failure> {

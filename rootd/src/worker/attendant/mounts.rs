@@ -32,7 +32,7 @@ pub fn world_files(files: &WorldFiles) -> io::Result<()> {
             other => other,
         }
     })();
-    umount2("/proc", MntFlags::MNT_DETACH)?;
+    umount2("/proc", MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)?;
     laid
 }
 
