@@ -196,11 +196,24 @@ impl Orchestrator {
     /// # Errors
     /// [`crate::store::StoreError`] when they cannot be read.
     pub async fn finish_interrupted(&self) -> Result<(), crate::store::StoreError> {
-        for operation in self.0.store.interrupted().await? {
+        self.take_up(self.0.store.interrupted().await?);
+        Ok(())
+    }
+
+    /// Tries to open the database of a store that is shut, and takes up what an earlier run left at work.
+    ///
+    /// # Errors
+    /// [`crate::store::StoreError`] when it cannot be used; try again.
+    pub async fn open(&self, url: &str) -> Result<(), Arc<crate::store::StoreError>> {
+        self.take_up(self.0.store.try_open(url).await?);
+        Ok(())
+    }
+
+    fn take_up(&self, interrupted: Vec<Operation>) {
+        for operation in interrupted {
             tracing::info!(operation = %operation.id, world = %operation.world.id, "taking up an interrupted operation");
             self.spawn(operation);
         }
-        Ok(())
     }
 
     /// Stops driving operations. They stay in the database as they are and are taken up by the next start.

@@ -2,12 +2,13 @@
 //!
 //! 1. read flags and environment ([`config`]), take the inherited sockets ([`sockets`]), empty the environment;
 //! 2. no dump, no core, no capability, Landlock ([`sandbox`]), all before the first thread;
-//! 3. start the runtime, open the database, migrate it;
-//! 4. begin to follow rootd: adopt, finish or remove what an earlier run left;
-//! 5. serve both sockets and tell the service manager READY=1 ([`notify`]);
+//! 3. start the runtime, serve both sockets and tell the service manager READY=1 ([`notify`]);
+//! 4. open the database and migrate it, again and again while it refuses; requests are told why meanwhile ([`database`]);
+//! 5. take up what an earlier run left and begin to follow rootd: adopt, finish or remove worlds;
 //! 6. on SIGTERM or SIGINT stop accepting, finish responses, exit 0.
 
 pub mod config;
+mod database;
 pub mod notify;
 pub mod sandbox;
 pub mod sockets;
@@ -73,11 +74,9 @@ async fn serve(config: Config, sockets: sockets::Sockets, mut notify: notify::No
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let bus = Arc::new(Bus::default());
-    let store = Store::open(&config.database, bus.clone()).await.context("cannot use the database")?;
     let root = RootLink::new(config.rootd_socket.clone());
-    let orchestrator = Orchestrator::new(store, root, bus, &config);
-    orchestrator.finish_interrupted().await.context("cannot read the interrupted operations")?;
-    tasks.spawn(crate::orchestrator::follow_root(orchestrator.clone(), stop.clone()));
+    let orchestrator = Orchestrator::new(Store::shut(bus.clone()), root, bus, &config);
+    tasks.spawn(database::open_and_follow(orchestrator.clone(), config.database.clone(), stop.clone()));
 
     let app = http::App::new(orchestrator.clone(), sockets.described());
     for (listener, role) in sockets.listeners()? {

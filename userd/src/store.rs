@@ -6,6 +6,7 @@
 
 mod errors;
 pub mod events;
+mod gate;
 pub mod operations;
 pub mod quota;
 pub mod schema;
@@ -15,8 +16,9 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use netengine_proto::api::Event;
 use sqlx::{Any, AnyConnection, AnyPool, Connection, Transaction, any::AnyPoolOptions};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
+pub(crate) use self::errors::Chain;
 pub use self::errors::StoreError;
 use crate::events::Bus;
 
@@ -28,7 +30,7 @@ const CONNECTIONS: u32 = 8;
 /// The database.
 #[derive(Clone)]
 pub struct Store {
-    pool: AnyPool,
+    gate: Arc<watch::Sender<gate::Gate>>,
     writer: Arc<Semaphore>,
     bus: Arc<Bus>,
 }
@@ -49,45 +51,11 @@ pub fn sqlite_path(url: &str) -> Option<PathBuf> {
 }
 
 impl Store {
-    /// Opens the database and brings its schema up to date.
-    ///
-    /// # Errors
-    /// [`StoreError`] when it cannot be reached, is damaged, or was written by a newer release.
-    pub async fn open(url: &str, bus: Arc<Bus>) -> Result<Self, StoreError> {
-        sqlx::any::install_default_drivers();
-        let sqlite = sqlite_path(url);
-        let target = match &sqlite {
-            Some(path) => format!("sqlite://{}?mode=rwc", path.display()),
-            None => url.to_owned(),
-        };
-        // One connection serialises SQLite without a busy loop: readers wait for a commit, which takes a millisecond.
-        let connections = if sqlite.is_some() { 1 } else { CONNECTIONS };
-        let is_sqlite = sqlite.is_some();
-        // By a connection of its own: a pool tries again what fails in its set-up and then only says that it timed out.
-        let mut first = AnyConnection::connect(&target).await?;
-        configure(&mut first, is_sqlite).await?;
-        if is_sqlite {
-            check_integrity(&mut first).await?;
-        }
-        first.close().await?;
-        let pool = AnyPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(BUSY_TIME)
-            .test_before_acquire(!is_sqlite)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .after_connect(move |connection, _| Box::pin(async move { configure(connection, is_sqlite).await }))
-            .connect(&target)
-            .await?;
-        schema::migrate(&pool, sqlite.as_deref()).await?;
-        Ok(Self { pool, writer: Arc::new(Semaphore::new(1)), bus })
-    }
-
     /// Begins a change, when it is this writer's turn.
     async fn begin(&self) -> Result<Change<'_>, StoreError> {
         let turn = tokio::time::timeout(BUSY_TIME * 2, self.writer.acquire()).await;
         let turn = turn.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Busy)?;
-        let transaction = self.pool.begin().await?;
+        let transaction = self.transaction().await?;
         Ok(Change { transaction, told: Vec::new(), bus: &self.bus, _turn: turn })
     }
 
@@ -96,13 +64,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT value FROM counters WHERE name = 'event'").fetch_one(&self.pool).await?;
+        sqlx::query("SELECT value FROM counters WHERE name = 'event'")
+            .fetch_one(&mut *self.connection().await?)
+            .await?;
         Ok(())
-    }
-
-    /// Closes all connections, so that SQLite folds its log into the file.
-    pub async fn close(&self) {
-        self.pool.close().await;
     }
 }
 
@@ -119,6 +84,37 @@ impl Change<'_> {
         }
         Ok(())
     }
+}
+
+/// Connections to the database, checked and with a current schema.
+async fn connect(url: &str) -> Result<AnyPool, StoreError> {
+    sqlx::any::install_default_drivers();
+    let sqlite = sqlite_path(url);
+    let target = match &sqlite {
+        Some(path) => format!("sqlite://{}?mode=rwc", path.display()),
+        None => url.to_owned(),
+    };
+    // One connection serialises SQLite without a busy loop: readers wait for a commit, which takes a millisecond.
+    let connections = if sqlite.is_some() { 1 } else { CONNECTIONS };
+    let is_sqlite = sqlite.is_some();
+    // By a connection of its own: a pool tries again what fails in its set-up and then only says that it timed out.
+    let mut first = AnyConnection::connect(&target).await?;
+    configure(&mut first, is_sqlite).await?;
+    if is_sqlite {
+        check_integrity(&mut first).await?;
+    }
+    first.close().await?;
+    let pool = AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(BUSY_TIME)
+        .test_before_acquire(!is_sqlite)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .after_connect(move |connection, _| Box::pin(async move { configure(connection, is_sqlite).await }))
+        .connect(&target)
+        .await?;
+    schema::migrate(&pool, sqlite.as_deref()).await?;
+    Ok(pool)
 }
 
 async fn configure(connection: &mut AnyConnection, sqlite: bool) -> Result<(), sqlx::Error> {

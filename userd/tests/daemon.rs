@@ -30,6 +30,11 @@ struct Daemon {
 impl Daemon {
     /// Starts the daemon and waits until it says that it is ready.
     fn start(descriptors: u32) -> Self {
+        Self::start_over(descriptors, None)
+    }
+
+    /// The same over a database file with this content.
+    fn start_over(descriptors: u32, database: Option<&[u8]>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("set");
         let path = |name: &str| directory.path().join(name);
@@ -37,6 +42,12 @@ impl Daemon {
             fs::create_dir(path(name)).expect("made");
             if geteuid().is_root() {
                 chown(path(name), Some(DAEMON), Some(DAEMON)).expect("given");
+            }
+        }
+        if let Some(bytes) = database {
+            fs::write(path("state/state.db"), bytes).expect("written");
+            if geteuid().is_root() {
+                chown(path("state/state.db"), Some(DAEMON), Some(DAEMON)).expect("given");
             }
         }
         let notify = UnixDatagram::bind(path("notify")).expect("bound");
@@ -152,6 +163,7 @@ fn the_daemon_starts_unprivileged_serves_and_exits_cleanly() {
 #[test]
 fn without_descriptors_it_waits_and_serves_again() {
     let mut daemon = Daemon::start(28);
+    assert!(daemon.get("/worlds").ends_with("[]"), "its database is open");
     let held: Vec<UnixStream> = (0..32).map(|_| daemon.connect()).collect();
     daemon.wait_for("cannot accept connections for now");
     let before = daemon.ticks();
@@ -161,6 +173,31 @@ fn without_descriptors_it_waits_and_serves_again() {
     let used = daemon.ticks() - before;
     assert!(used <= 10, "{used} clock ticks in a second");
     drop(held);
+    assert!(daemon.get("/worlds").ends_with("[]"));
+    assert_eq!(end(daemon), 0);
+}
+
+#[test]
+fn over_a_damaged_database_it_says_so_and_serves_when_it_is_gone() {
+    let mut daemon = Daemon::start_over(256, Some(&[0x5a; 8192]));
+    let body = |answer: &str| -> serde_json::Value {
+        let body = answer.split_once("\r\n\r\n").expect("a head and a body").1;
+        serde_json::from_str(body).expect("JSON")
+    };
+    for path in ["/worlds", "/worlds/w", "/events", "/operations/0001020304050607"] {
+        let answer = daemon.get(path);
+        assert!(answer.starts_with("HTTP/1.1 500"), "{path}: {answer}");
+        let problem = body(&answer);
+        assert_eq!((&problem["kind"], &problem["cause"]), (&"failed".into(), &"the database is damaged".into()));
+        assert!(problem["help"].as_str().is_some_and(|help| help.contains("backup")), "{answer}");
+    }
+    assert!(daemon.get("/version").starts_with("HTTP/1.1 200"));
+    let doctor = body(&daemon.get("/doctor"));
+    let checks = doctor["checks"].as_array().expect("checks");
+    let check = checks.iter().find(|check| check["name"] == "database").expect("a check");
+    assert_eq!((&check["passed"], &check["detail"]), (&false.into(), &"the database is damaged".into()));
+    fs::remove_file(daemon.directory.path().join("state/state.db")).expect("removed");
+    daemon.wait_for("the database is open");
     assert!(daemon.get("/worlds").ends_with("[]"));
     assert_eq!(end(daemon), 0);
 }

@@ -1,5 +1,7 @@
 //! Why the database did not do it, and what an administrator can do.
 
+use std::sync::Arc;
+
 use netengine_proto::api::{Problem, ProblemKind};
 
 use crate::problem::problem;
@@ -40,6 +42,12 @@ pub enum StoreError {
         /// The bound.
         limit: i64,
     },
+    /// The database is not open yet.
+    #[error("cannot use the database: it is still being opened")]
+    Opening,
+    /// The database could not be opened; tried again all the time.
+    #[error("cannot open the database")]
+    Shut(#[source] Arc<StoreError>),
     /// The object went away in the meantime.
     #[error("no such object")]
     Gone,
@@ -70,6 +78,8 @@ impl StoreError {
             StoreError::Gone => {
                 problem(ProblemKind::NotFound, what, "it was removed in the meantime", "look with `netengine list`")
             }
+            // Written to the log by who tries to open it.
+            StoreError::Shut(why) => problem(why.kind(), what, cause(why), help(why)),
             engine => {
                 tracing::error!(error = %Chain(engine), "database");
                 problem(engine.kind(), what, cause(engine), help(engine))
@@ -77,7 +87,7 @@ impl StoreError {
         }
     }
 
-    /// A database that is full, locked or damaged fails the request (exit 1); one that cannot be reached at all is a fault
+    /// The class. A database that is full, locked or damaged fails the request (exit 1); one that cannot be reached at all is a fault
     /// of the engine (exit 4).
     fn kind(&self) -> ProblemKind {
         match self {
@@ -90,7 +100,7 @@ impl StoreError {
 }
 
 /// An error with all its causes on one line, for the log.
-struct Chain<'a>(&'a dyn std::error::Error);
+pub(crate) struct Chain<'a>(pub &'a dyn std::error::Error);
 
 impl std::fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -131,6 +141,8 @@ fn help(error: &StoreError) -> &'static str {
         (Some(11 | 26), _) | (_, StoreError::Damaged(_)) => {
             "restore state.db from a backup; see the log of netengine-userd"
         }
+        (_, StoreError::Newer { .. }) => "install the release that wrote it, or restore state.db from a backup",
+        (_, StoreError::Opening) => "try again; see the log of netengine-userd",
         _ => "run `netengine doctor` and see the log of netengine-userd",
     }
 }

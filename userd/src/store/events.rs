@@ -134,7 +134,7 @@ impl Store {
         .bind(filter.world.clone().unwrap_or_default())
         .bind(filter.operation.clone().unwrap_or_default())
         .bind(PAGE)
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.connection().await?)
         .await?;
         rows.iter().map(event_of).collect()
     }
@@ -152,7 +152,7 @@ impl Store {
         .bind(owner.unwrap_or(0))
         .bind(owner.unwrap_or(i64::MAX))
         .bind(name.to_owned())
-        .fetch_one(&self.pool)
+        .fetch_one(&mut *self.connection().await?)
         .await?;
         Ok(row.try_get::<i64, _>(0)? > 0)
     }

@@ -7,7 +7,7 @@ use netengine_proto::{
 };
 use netengine_spec::Spec;
 use serde_json::json;
-use sqlx::{Row, any::AnyRow};
+use sqlx::{AnyConnection, Row, any::AnyRow};
 
 use super::{Change, Store, StoreError, events::NewEvent, quota::Size, worlds};
 use crate::{
@@ -296,7 +296,7 @@ impl Store {
     pub async fn find_operation(&self, id: OperationId) -> Result<Option<OperationRef>, StoreError> {
         let row = sqlx::query("SELECT owner FROM operations WHERE id = $1")
             .bind(id.to_string())
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.connection().await?)
             .await?;
         let owner = row.map(|row| worlds::small(row.try_get(0)?, "owner")).transpose()?;
         Ok(owner.map(|owner| OperationRef { id, owner: Uid(owner) }))
@@ -314,7 +314,7 @@ impl Store {
         let row =
             sqlx::query("SELECT name, kind, state, problem, changes, begun_at, ended_at FROM operations WHERE id = $1")
                 .bind(id.clone())
-                .fetch_optional(&self.pool)
+                .fetch_optional(&mut *self.connection().await?)
                 .await?
                 .ok_or(StoreError::Gone)?;
         let (state, problem): (String, Option<String>) = (row.try_get("state")?, row.try_get("problem")?);
@@ -333,13 +333,7 @@ impl Store {
 
     /// Operations that were at work when the daemon ended.
     pub(crate) async fn interrupted(&self) -> Result<Vec<Operation>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT id, world, owner, name, kind, state, spec, up_to, deadline, begun_at FROM operations \
-             WHERE state IN ('running', 'undoing') ORDER BY begun_at",
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter().map(operation_of).collect()
+        interrupted(&mut *self.connection().await?).await
     }
 
     /// Writes that the daemon repairs a world of its own accord, with the reason.
@@ -441,6 +435,17 @@ impl Change<'_> {
         .await?;
         self.prune_events(owner).await
     }
+}
+
+/// See [`Store::interrupted`].
+pub(super) async fn interrupted(connection: &mut AnyConnection) -> Result<Vec<Operation>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT id, world, owner, name, kind, state, spec, up_to, deadline, begun_at FROM operations \
+         WHERE state IN ('running', 'undoing') ORDER BY begun_at",
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(operation_of).collect()
 }
 
 fn operation_of(row: &AnyRow) -> Result<Operation, StoreError> {

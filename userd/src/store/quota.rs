@@ -71,7 +71,7 @@ impl Store {
     pub(crate) async fn held(&self, owner: Uid) -> Result<Size, StoreError> {
         let row = sqlx::query("SELECT worlds, nodes, links FROM owners WHERE owner = $1")
             .bind(i64::from(owner.0))
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.connection().await?)
             .await?;
         let Some(row) = row else { return Ok(Size::default()) };
         Ok(Size { worlds: row.try_get(0)?, nodes: row.try_get(1)?, links: row.try_get(2)? })

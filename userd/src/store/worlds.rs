@@ -60,7 +60,7 @@ impl Store {
         let row = sqlx::query("SELECT id, owner, name FROM worlds WHERE owner = $1 AND name = $2")
             .bind(i64::from(slot.owner.0))
             .bind(slot.name.to_string())
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.connection().await?)
             .await?;
         row.as_ref().map(reference_of).transpose()
     }
@@ -85,7 +85,7 @@ impl Store {
         )
         .bind(owner.unwrap_or(0))
         .bind(owner.unwrap_or(i64::MAX))
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.connection().await?)
         .await?;
         let listed = |row: &AnyRow| {
             Ok(Listed {
@@ -100,14 +100,15 @@ impl Store {
 
     /// Every world there is, for the daemon's own use.
     pub(crate) async fn all_worlds(&self) -> Result<Vec<(WorldRef, WorldState)>, StoreError> {
-        let rows = sqlx::query("SELECT id, owner, name, state FROM worlds").fetch_all(&self.pool).await?;
+        let rows =
+            sqlx::query("SELECT id, owner, name, state FROM worlds").fetch_all(&mut *self.connection().await?).await?;
         rows.iter().map(|row| Ok((reference_of(row)?, state_of(row)?))).collect()
     }
 
     /// The stored world; only the store and the orchestrator, which hold a verdict, come here.
     pub(crate) async fn load(&self, world: &WorldRef) -> Result<Option<World>, StoreError> {
         let id = world.id.to_string();
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.connection().await?;
         let row = sqlx::query(
             "SELECT id, owner, name, state, detail, spec, up_to, nodes, links, started_at FROM worlds WHERE id = $1",
         )

@@ -13,7 +13,10 @@ async fn refused(url: &str) -> StoreError {
 async fn a_newer_schema_is_refused_and_left_alone() {
     for database in databases() {
         let store = open(&database).await;
-        sqlx::query("UPDATE schema_version SET version = 99").execute(&store.pool).await.expect("written");
+        sqlx::query("UPDATE schema_version SET version = 99")
+            .execute(&mut *store.connection().await.expect("open"))
+            .await
+            .expect("written");
         store.close().await;
         let error = refused(&database.url).await;
         assert!(matches!(error, StoreError::Newer { found: 99, known: 1 }), "{error:?}");
@@ -63,7 +66,10 @@ async fn a_page_that_was_overwritten_is_found_at_start() {
 async fn a_locked_database_is_told_and_serves_again() {
     let database = sqlite();
     let store = open(&database).await;
-    sqlx::raw_sql("PRAGMA busy_timeout = 50").execute(&store.pool).await.expect("set");
+    sqlx::raw_sql("PRAGMA busy_timeout = 50")
+        .execute(&mut *store.connection().await.expect("open"))
+        .await
+        .expect("set");
     let mut other = sqlx::AnyConnection::connect(&database.url).await.expect("connected");
     sqlx::raw_sql("BEGIN EXCLUSIVE").execute(&mut other).await.expect("locked");
     let error = store.begin_up(&operation(ALICE, "w"), false, SIZE, SIZE, None).await.expect_err("locked");
@@ -76,12 +82,57 @@ async fn a_locked_database_is_told_and_serves_again() {
     store.begin_up(&operation(ALICE, "w"), false, SIZE, SIZE, None).await.expect("begun");
 }
 
+/// SQLite has one connection: who waits behind a writer that waits for a foreign lock is told of the lock as well.
+#[tokio::test]
+async fn who_waits_behind_a_locked_writer_is_told_of_the_lock() {
+    let database = sqlite();
+    let store = open(&database).await;
+    let writer = store.connection().await.expect("the connection");
+    let problem = store.ping().await.expect_err("waits in vain").problem("cannot list worlds");
+    assert_eq!(
+        (problem.kind, problem.cause.as_str()),
+        (ProblemKind::Failed, "the database is locked by another process")
+    );
+    drop(writer);
+    store.ping().await.expect("answers");
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_opened_answers_with_the_cause_until_it_can() {
+    let database = sqlite();
+    let path = sqlite_path(&database.url).expect("a file");
+    std::fs::write(&path, vec![0x5a; 8192]).expect("written");
+    let store = Store::shut(Arc::default());
+    let asked = tokio::spawn({
+        let store = store.clone();
+        async move { store.ping().await }
+    });
+    store.try_open(&database.url).await.expect_err("damaged");
+    for error in [asked.await.expect("ran").expect_err("refused"), store.ping().await.expect_err("refused")] {
+        let problem = error.problem("cannot list worlds");
+        assert_eq!((problem.kind, problem.cause.as_str()), (ProblemKind::Failed, "the database is damaged"));
+        assert!(problem.help.contains("backup"), "{}", problem.help);
+    }
+    std::fs::remove_file(&path).expect("removed");
+    assert!(store.try_open(&database.url).await.expect("opened").is_empty());
+    let begun = operation(ALICE, "w");
+    store.begin_up(&begun, false, SIZE, SIZE, None).await.expect("serves");
+    store.close().await;
+    // What was at work is handed over by the opening itself.
+    let next = Store::shut(Arc::default());
+    let interrupted = next.try_open(&database.url).await.expect("opened");
+    assert_eq!(interrupted.iter().map(|operation| operation.id).collect::<Vec<_>>(), [begun.id]);
+}
+
 #[tokio::test]
 async fn a_full_disk_is_told_and_nothing_is_half_written() {
     let database = sqlite();
     let store = open(&database).await;
     // The same result code as a full disk (SQLITE_FULL), by SQLite's own bound on pages.
-    sqlx::raw_sql("PRAGMA max_page_count = 1").execute(&store.pool).await.expect("set");
+    sqlx::raw_sql("PRAGMA max_page_count = 1")
+        .execute(&mut *store.connection().await.expect("open"))
+        .await
+        .expect("set");
     let mut error = None;
     for n in 0..200 {
         error = store.begin_up(&operation(ALICE, &format!("w{n}")), false, SIZE, SIZE, None).await.err();
@@ -93,6 +144,9 @@ async fn a_full_disk_is_told_and_nothing_is_half_written() {
     }
     let problem = error.expect("full").problem("cannot start world \"w\"");
     assert_eq!(problem.cause, "the disk under the database is full");
-    sqlx::raw_sql("PRAGMA max_page_count = 100000").execute(&store.pool).await.expect("set");
+    sqlx::raw_sql("PRAGMA max_page_count = 100000")
+        .execute(&mut *store.connection().await.expect("open"))
+        .await
+        .expect("set");
     store.begin_up(&operation(ALICE, "v"), false, SIZE, SIZE, None).await.expect("begun");
 }

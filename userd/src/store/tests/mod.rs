@@ -209,6 +209,9 @@ async fn a_change_that_is_not_committed_is_not_told() {
     let refused = store.begin_up(&operation(ALICE, "w"), false, SIZE, SIZE, Some(&quotas(0))).await;
     assert!(refused.is_err());
     assert!(events.try_recv().is_err());
-    let row = sqlx::query("SELECT COUNT(*) FROM events").fetch_one(&store.pool).await.expect("counted");
+    let row = sqlx::query("SELECT COUNT(*) FROM events")
+        .fetch_one(&mut *store.connection().await.expect("open"))
+        .await
+        .expect("counted");
     assert_eq!(row.get::<i64, _>(0), 0);
 }
