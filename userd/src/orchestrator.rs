@@ -9,6 +9,7 @@ mod check;
 mod drive;
 mod follow;
 mod queries;
+mod turn;
 
 use std::{
     collections::HashMap,
@@ -25,6 +26,7 @@ use netengine_spec::{Spec, immutable_violations, model::Lifecycle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::follow::follow_root;
+use self::turn::Refusal;
 use crate::{
     decide::{OperationRef, Verdict, WorldRef, WorldSlot, act},
     events::Bus,
@@ -34,7 +36,7 @@ use crate::{
     root_link::RootLink,
     start::config::{Config, Quotas},
     store::{
-        Store,
+        Store, StoreError,
         operations::{Kind, Operation},
         quota::Size,
     },
@@ -53,7 +55,7 @@ struct Inner {
     worlds_dir: PathBuf,
     quotas: Quotas,
     tasks: TaskTracker,
-    at_work: Mutex<HashMap<OperationId, CancellationToken>>,
+    at_work: Mutex<HashMap<OperationId, turn::AtWork>>,
     closing: CancellationToken,
 }
 
@@ -112,40 +114,51 @@ impl Orchestrator {
     /// # Errors
     /// A [`Problem`]; nothing was done then.
     pub async fn up(&self, verdict: Verdict<act::Up, WorldSlot>, order: UpOrder) -> Result<Accepted, Problem> {
-        let slot = verdict.object();
-        let what = format!("cannot start world \"{}\"", slot.name);
-        if order.spec.name() != &slot.name {
-            return Err(problem(
-                ProblemKind::Usage,
-                what,
-                "the spec names another world",
-                "pass the spec of this world",
-            ));
+        let name = &verdict.object().name;
+        let what = format!("cannot start world \"{name}\"");
+        if order.spec.name() != name {
+            let help = "pass the spec of this world";
+            return Err(problem(ProblemKind::Usage, what, "the spec names another world", help));
         }
+        let limit = order.timeout.unwrap_or(UP_TIME).min(UP_TIME_MAX);
+        let deadline = time::now_ms().saturating_add(i64::try_from(limit.as_millis()).unwrap_or(i64::MAX));
+        self.in_turn(&what, limit, || self.try_up(&verdict, &order, &what, deadline)).await
+    }
+
+    /// One try of [`Self::up`].
+    async fn try_up(
+        &self,
+        verdict: &Verdict<act::Up, WorldSlot>,
+        order: &UpOrder,
+        what: &str,
+        deadline: i64,
+    ) -> Result<Accepted, Refusal> {
+        let slot = verdict.object();
         let store = &self.0.store;
-        let found = store.find(slot).await.map_err(|error| error.problem(&what))?;
+        let found = store.find(slot).await.map_err(|error| error.problem(what))?;
         let known = match &found {
-            Some(reference) => store.load(reference).await.map_err(|error| error.problem(&what))?,
+            Some(reference) => store.load(reference).await.map_err(|error| error.problem(what))?,
             None => None,
         };
         if let Some(old) = known.as_ref().and_then(|world| world.spec.as_ref()) {
-            refuse_immutable(&what, old, &order.spec)?;
+            refuse_immutable(what, old, &order.spec)?;
         }
         let id = known.as_ref().map_or_else(ids::world, |world| world.reference.id);
         let world = WorldRef { id, owner: slot.owner, name: slot.name.clone() };
-        let target = Target::new(order.spec, id, slot.owner).map_err(|error| too_large(&what, &error))?;
+        let target = Target::new(order.spec.clone(), id, slot.owner).map_err(|error| too_large(what, &error))?;
         let (nodes, links) = target.size();
         let held = known.as_ref().map_or(Size::default(), |world| world.size);
         let size = Size { worlds: 1, nodes, links };
         let more = Size { worlds: 1 - held.worlds, nodes: nodes - held.nodes, links: links - held.links };
 
-        let limit = order.timeout.unwrap_or(UP_TIME).min(UP_TIME_MAX);
-        let operation = self.new_operation(Kind::Up, world, Some(target.spec), order.up_to, Some(limit));
+        let operation = self.new_operation(Kind::Up, world, Some(target.spec), order.up_to, Some(deadline));
         // An administrator sets the quotas, so `admin.sock` is not bound by them; what it makes still counts.
         let quotas = (!verdict.principal().is_admin()).then_some(&self.0.quotas);
-        let begun = store.begin_up(&operation, known.is_some(), more, size, quotas).await;
-        begun.map_err(|error| error.problem(&what))?;
-        Ok(self.spawn(operation))
+        match store.begin_up(&operation, known.is_some(), more, size, quotas).await {
+            Ok(()) => Ok(self.spawn(operation)),
+            Err(StoreError::Conflict) => Err(Refusal::Conflict(id)),
+            Err(error) => Err(error.problem(what).into()),
+        }
     }
 
     /// Begins to remove a world with everything it has.
@@ -157,18 +170,31 @@ impl Orchestrator {
         verdict: Verdict<act::Down, WorldRef>,
         confirm: Option<&str>,
     ) -> Result<Accepted, Problem> {
+        let what = format!("cannot remove world \"{}\"", verdict.object().name);
+        self.in_turn(&what, UP_TIME, || self.try_down(&verdict, confirm, &what)).await
+    }
+
+    /// One try of [`Self::down`].
+    async fn try_down(
+        &self,
+        verdict: &Verdict<act::Down, WorldRef>,
+        confirm: Option<&str>,
+        what: &str,
+    ) -> Result<Accepted, Refusal> {
         let name = &verdict.object().name;
-        let what = format!("cannot remove world \"{name}\"");
-        let world = self.0.store.world(&verdict).await.map_err(|error| error.problem(&what))?;
+        let world = self.0.store.world(verdict).await.map_err(|error| error.problem(what))?;
         let persistent = world.spec.as_ref().is_some_and(|spec| spec.lifecycle() == Lifecycle::Persistent);
         if persistent && confirm != Some(name.as_str()) {
             let help = format!("repeat it with `--confirm {name}`; its data cannot be restored");
-            return Err(problem(ProblemKind::Confirmation, what, "it is persistent and was not confirmed", help));
+            return Err(problem(ProblemKind::Confirmation, what, "it is persistent and was not confirmed", help).into());
         }
         let operation = self.new_operation(Kind::Down, verdict.object().clone(), None, phases::LAST, None);
         let quotas = (!verdict.principal().is_admin()).then_some(&self.0.quotas);
-        self.0.store.begin_down(&operation, quotas).await.map_err(|error| error.problem(&what))?;
-        Ok(self.spawn(operation))
+        match self.0.store.begin_down(&operation, quotas).await {
+            Ok(()) => Ok(self.spawn(operation)),
+            Err(StoreError::Conflict) => Err(Refusal::Conflict(operation.world.id)),
+            Err(error) => Err(error.problem(what).into()),
+        }
     }
 
     /// Cancels an `up`: what it made is undone. One that has ended stays as it is.
@@ -185,8 +211,8 @@ impl Orchestrator {
             let cause = "a removal cannot be stopped half-way";
             return Err(problem(ProblemKind::Refused, what, cause, "wait for it, then bring the world up again"));
         }
-        if let Some(token) = self.at_work().get(&verdict.object().id) {
-            token.cancel();
+        if let Some(work) = self.at_work().get(&verdict.object().id) {
+            work.cancel.cancel();
         }
         Ok(status)
     }
@@ -194,8 +220,8 @@ impl Orchestrator {
     /// Takes up the operations that an earlier run left at work.
     ///
     /// # Errors
-    /// [`crate::store::StoreError`] when they cannot be read.
-    pub async fn finish_interrupted(&self) -> Result<(), crate::store::StoreError> {
+    /// [`StoreError`] when they cannot be read.
+    pub async fn finish_interrupted(&self) -> Result<(), StoreError> {
         self.take_up(self.0.store.interrupted().await?);
         Ok(())
     }
@@ -203,8 +229,8 @@ impl Orchestrator {
     /// Tries to open the database of a store that is shut, and takes up what an earlier run left at work.
     ///
     /// # Errors
-    /// [`crate::store::StoreError`] when it cannot be used; try again.
-    pub async fn open(&self, url: &str) -> Result<(), Arc<crate::store::StoreError>> {
+    /// [`StoreError`] when it cannot be used; try again.
+    pub async fn open(&self, url: &str) -> Result<(), Arc<StoreError>> {
         self.take_up(self.0.store.try_open(url).await?);
         Ok(())
     }
@@ -230,19 +256,19 @@ impl Orchestrator {
         world: WorldRef,
         spec: Option<Spec>,
         up_to: u8,
-        limit: Option<Duration>,
+        deadline: Option<i64>,
     ) -> Operation {
         let begun_at = time::now_ms();
-        let deadline = limit.map(|limit| begun_at.saturating_add(i64::try_from(limit.as_millis()).unwrap_or(i64::MAX)));
         Operation { id: ids::operation(), kind, world, spec, up_to, deadline, begun_at, undoing: false, resumed: false }
     }
 
     fn spawn(&self, operation: Operation) -> Accepted {
         let accepted = Accepted { operation: operation.id.to_string(), world: operation.world.name.to_string() };
-        let cancel = CancellationToken::new();
-        self.at_work().insert(operation.id, cancel.clone());
+        let (cancel, ended) = (CancellationToken::new(), CancellationToken::new());
+        self.at_work().insert(operation.id, turn::AtWork { cancel: cancel.clone(), ended: ended.clone() });
         let orchestrator = self.clone();
         self.0.tasks.spawn(async move {
+            let _ended = ended.drop_guard();
             let id = operation.id;
             let closing = orchestrator.0.closing.clone();
             tokio::select! {
@@ -254,7 +280,7 @@ impl Orchestrator {
         accepted
     }
 
-    fn at_work(&self) -> std::sync::MutexGuard<'_, HashMap<OperationId, CancellationToken>> {
+    fn at_work(&self) -> std::sync::MutexGuard<'_, HashMap<OperationId, turn::AtWork>> {
         self.0.at_work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

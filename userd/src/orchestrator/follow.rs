@@ -20,6 +20,7 @@ use crate::{
     plan::{Target, phases},
     root_link::RootLinkError,
     store::{StoreError, events::NewEvent, operations::Kind},
+    time,
 };
 
 /// One wait for events.
@@ -160,7 +161,8 @@ async fn repair(orchestrator: &Orchestrator, world: WorldRef, reason: &str) -> R
     let Some(stored) = orchestrator.store().load(&world).await? else { return Ok(()) };
     let Some(spec) = stored.spec else { return Ok(()) };
     let Some(verdict) = daemon_verdict(world.clone()) else { return Ok(()) };
-    let operation = orchestrator.new_operation(Kind::Repair, world, Some(spec), stored.up_to, Some(REPAIR_TIME));
+    let deadline = time::now_ms().saturating_add(i64::try_from(REPAIR_TIME.as_millis()).unwrap_or(i64::MAX));
+    let operation = orchestrator.new_operation(Kind::Repair, world, Some(spec), stored.up_to, Some(deadline));
     match orchestrator.store().begin_repair(&verdict, &operation, reason).await {
         Err(StoreError::Conflict | StoreError::Gone) => Ok(()),
         Err(error) => Err(error),

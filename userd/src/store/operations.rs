@@ -302,6 +302,19 @@ impl Store {
         Ok(owner.map(|owner| OperationRef { id, owner: Uid(owner) }))
     }
 
+    /// The operation that is at work on a world.
+    pub(crate) async fn at_work_on(&self, world: WorldId) -> Result<Option<(OperationId, Kind)>, StoreError> {
+        let row = sqlx::query("SELECT id, kind FROM operations WHERE world = $1 AND state IN ('running', 'undoing')")
+            .bind(world.to_string())
+            .fetch_optional(&mut *self.connection().await?)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let (id, kind): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        let value = |what: &str| StoreError::Value(format!("{what} of an operation"));
+        let id = OperationId::parse(&id).map_err(|_| value("id"))?;
+        Ok(Some((id, Kind::parse(&kind).ok_or_else(|| value("kind"))?)))
+    }
+
     /// How an operation is.
     ///
     /// # Errors

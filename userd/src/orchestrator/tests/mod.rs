@@ -19,6 +19,7 @@ use crate::{
 mod crash;
 mod faults;
 mod random;
+mod turn;
 
 const ALICE: Uid = Uid(1000);
 const BOB: Uid = Uid(1001);
