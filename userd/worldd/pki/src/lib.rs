@@ -1,0 +1,1 @@
+//! A world's certificate authority and its ACME server.
