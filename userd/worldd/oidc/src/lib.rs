@@ -1,0 +1,1 @@
+//! A world's OpenID provider: realms, clients, tokens, login pages.
