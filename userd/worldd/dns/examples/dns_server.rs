@@ -12,11 +12,13 @@ use std::{
 use netengine_dns::{
     authority::{Access, Authority, Clock},
     name::Name,
+    plan::Plan,
     record::{Record, Rtype, Soa},
     serve::{Limiter, TcpLimits, serve_tcp, serve_udp},
     wire::tsig::{Algorithm, Key},
     zone::{Catalog, NoJournal, SerialPolicy, Store, View, Zone},
 };
+use netengine_spec::{Source, Sources};
 use tokio::net::{TcpListener, UdpSocket};
 
 struct System(Instant);
@@ -69,7 +71,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
             catalog.insert_zone(zone);
             (catalog, port.parse()?)
         }
-        _ => return Err("usage: dns_server names COUNT ADDRESS PORT".into()),
+        ["spec", file, port] => {
+            let base = Source { name: (*file).to_owned(), text: std::fs::read_to_string(file)? };
+            let spec = netengine_spec::load(&Sources { base, overlay: None, sets: Vec::new() }, &|_: &str| None);
+            let plan = Plan::of(&spec.map_err(|found| format!("{found:?}"))?.spec, &[]);
+            (plan.catalog(1)?, port.parse()?)
+        }
+        _ => return Err("usage: dns_server spec FILE PORT | names COUNT ADDRESS PORT".into()),
     };
     let mut access = Access::default();
     let key = Name::parse("test.")?;

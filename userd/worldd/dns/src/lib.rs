@@ -7,6 +7,7 @@
 pub mod answer;
 pub mod authority;
 pub mod name;
+pub mod plan;
 pub mod record;
 pub mod serve;
 pub mod transfer;

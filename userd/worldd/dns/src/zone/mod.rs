@@ -155,6 +155,11 @@ impl View {
         Self { zones: self.zones.remove(&zone.key()) }
     }
 
+    /// True when it has no zone.
+    pub fn is_empty(&self) -> bool {
+        self.zones.is_empty()
+    }
+
     /// True when the zone is one of them.
     pub fn holds(&self, zone: &Name) -> bool {
         self.zones.contains_key(&zone.key())
