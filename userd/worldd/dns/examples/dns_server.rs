@@ -14,6 +14,7 @@ use netengine_dns::{
     name::Name,
     plan::Plan,
     record::{Record, Rtype, Soa},
+    resolve::{Cache, Hint, Network, Resolver},
     serve::{Limiter, TcpLimits, serve_tcp, serve_udp},
     wire::tsig::{Algorithm, Key},
     zone::{Catalog, NoJournal, SerialPolicy, Store, View, Zone},
@@ -63,6 +64,7 @@ fn numbered(count: u32) -> Result<Zone, Box<dyn Error>> {
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let text: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut resolve: (Vec<Hint>, Vec<IpAddr>) = Default::default();
     let (catalog, port): (Catalog, u16) = match text.as_slice() {
         ["names", count, address, port] => {
             let mut catalog = Catalog::default();
@@ -75,6 +77,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
             let base = Source { name: (*file).to_owned(), text: std::fs::read_to_string(file)? };
             let spec = netengine_spec::load(&Sources { base, overlay: None, sets: Vec::new() }, &|_: &str| None);
             let plan = Plan::of(&spec.map_err(|found| format!("{found:?}"))?.spec, &[]);
+            for (zone, servers) in &plan.hints {
+                resolve.0.push(Hint { zone: Name::parse(zone)?, servers: servers.clone() });
+            }
+            resolve.1 = plan.resolvers.clone();
             (plan.catalog(1)?, port.parse()?)
         }
         _ => return Err("usage: dns_server spec FILE PORT | names COUNT ADDRESS PORT".into()),
@@ -98,6 +104,23 @@ async fn main() -> Result<(), Box<dyn Error>> {
         tasks.spawn(serve_udp(udp, address, authority.clone()));
         tasks.spawn(serve_tcp(tcp, address, authority.clone(), TcpLimits::default()));
     }
+    let (hints, gateways) = resolve;
+    let network = Network { port, ..Network::default() };
+    let (cache, limiter) = (Cache::new(10_000), Limiter::new(0, 2));
+    let resolver = Arc::new(Resolver::new(network, System(Instant::now()), hints, cache, limiter));
+    for address in gateways {
+        let udp = UdpSocket::bind((address, port)).await?;
+        let tcp = TcpListener::bind((address, port)).await?;
+        tasks.spawn(serve_udp(udp, address, resolver.clone()));
+        tasks.spawn(serve_tcp(tcp, address, resolver.clone(), TcpLimits::default()));
+    }
+    let mut deltas = authority.store().follow();
+    tasks.spawn(async move {
+        while let Ok(delta) = deltas.recv().await {
+            resolver.forget(&delta);
+        }
+        Ok(())
+    });
     println!("ready");
     while let Some(ended) = tasks.join_next().await {
         ended??;

@@ -9,6 +9,7 @@ pub mod authority;
 pub mod name;
 pub mod plan;
 pub mod record;
+pub mod resolve;
 pub mod serve;
 pub mod transfer;
 pub mod update;
