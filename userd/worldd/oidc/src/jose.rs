@@ -48,6 +48,8 @@ pub struct StoredKey {
     pub private: String,
     /// Unix time of its making, seconds.
     pub created_at: u64,
+    /// From when on it signs; Unix time, seconds. Served before: clients look for new keys only now and then.
+    pub signs_from: u64,
     /// From when on it signs nothing; still served for checking until then plus the longest token lifetime.
     pub retired_at: Option<u64>,
 }
@@ -89,7 +91,7 @@ impl Key {
                 URL_SAFE_NO_PAD.encode(der.as_ref())
             }
         };
-        Self::from_stored(StoredKey { algorithm, private, created_at: now, retired_at: None })
+        Self::from_stored(StoredKey { algorithm, private, created_at: now, signs_from: now, retired_at: None })
     }
 
     /// Reads a stored key.
@@ -213,9 +215,13 @@ fn element(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
 pub struct KeySet(pub Vec<Key>);
 
 impl KeySet {
-    /// The key that signs with `algorithm`, when there is one.
-    pub fn signer(&self, algorithm: Algorithm) -> Option<&Key> {
-        self.0.iter().rev().find(|key| key.stored.algorithm == algorithm && key.stored.retired_at.is_none())
+    /// The key that signs with `algorithm` now, when there is one.
+    pub fn signer(&self, algorithm: Algorithm, now: u64) -> Option<&Key> {
+        let may_sign = |key: &&Key| {
+            let stored = &key.stored;
+            stored.algorithm == algorithm && stored.signs_from <= now && stored.retired_at.is_none_or(|at| at > now)
+        };
+        self.0.iter().rev().find(may_sign)
     }
 
     /// The public keys (RFC 7517, 5).
@@ -246,4 +252,47 @@ impl KeySet {
 
 fn decode(part: &str) -> Option<Map<String, Value>> {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_tokens_open_and_others_do_not() {
+        for algorithm in [Algorithm::Es256, Algorithm::Rs256] {
+            let key = Key::generate(algorithm, 0).expect("a key");
+            let claims = Map::from_iter([("sub".to_owned(), json!("x"))]);
+            let token = key.sign("JWT", &claims).expect("signed");
+            let again = Key::from_stored(key.stored.clone()).expect("read back");
+            assert_eq!(again.kid, key.kid);
+            let set = KeySet(vec![again]);
+            assert_eq!(set.open("JWT", &token), Some(claims.clone()));
+            assert_eq!(set.open("at+jwt", &token), None, "another type");
+            let other = KeySet(vec![Key::generate(algorithm, 0).expect("a key")]);
+            assert_eq!(other.open("JWT", &token), None, "another key");
+            let (head, tail) = token.split_once('.').expect("a header");
+            let header = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+            for forged in [
+                json!({"alg": "none", "typ": "JWT", "kid": key.kid}),
+                json!({"alg": "HS256", "typ": "JWT", "kid": key.kid}),
+                json!({"alg": "ES384", "typ": "JWT", "kid": key.kid}),
+                json!({"typ": "JWT", "kid": key.kid}),
+                json!({"alg": algorithm.as_str(), "typ": "JWT", "kid": key.kid, "crit": ["x"]}),
+            ] {
+                assert_eq!(set.open("JWT", &format!("{}.{tail}", header(forged))), None);
+            }
+            let body = tail.split_once('.').expect("a body").0;
+            assert_eq!(set.open("JWT", &format!("{head}.{body}.")), None, "no signature");
+            assert_eq!(set.open("JWT", &format!("{head}.{body}")), None, "two parts");
+        }
+    }
+
+    #[test]
+    fn rsa_numbers_are_the_modulus_and_the_exponent() {
+        let key = Key::generate(Algorithm::Rs256, 0).expect("a key");
+        let bytes = |name: &str| URL_SAFE_NO_PAD.decode(key.jwk()[name].as_str().expect("text")).expect("base64url");
+        assert_eq!(bytes("n").len(), 256);
+        assert_eq!(bytes("e"), [1, 0, 1]);
+    }
 }

@@ -10,7 +10,7 @@ use aws_lc_rs::hmac;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
-    client::Client,
+    client::{Client, GrantType},
     jose::{Algorithm, Key, KeyError},
     realm::{Realm, RealmConfig},
     secret::{Entropy, Kernel, Secret, digest},
@@ -33,6 +33,9 @@ const THROTTLE_KEYS: usize = 20_000;
 const MAX_WAITING: usize = 64;
 /// Changes that may wait for a store that fails; beyond it nothing is changed any more.
 const MAX_PENDING: usize = 10_000;
+
+/// How long a new key is served before it signs, seconds: longer than documents are kept and clients wait between looks.
+pub const NOTICE_S: u64 = 600;
 
 /// Where a provider lives.
 #[derive(Debug, Clone)]
@@ -233,18 +236,19 @@ impl Provider {
         self.lock().realms.entry(name.clone()).or_insert_with(|| Realm::new(&self.base, config.clone()));
         self.change(&name, |tx| {
             tx.put(Object::Realm(config));
-            if tx.realm().keys.signer(Algorithm::Es256).is_none() {
+            if tx.realm().keys.signer(Algorithm::Es256, now).is_none() {
                 tx.put(Object::Key(key.kid.clone(), key.stored.clone()));
             }
         })
         .await
     }
 
-    /// Replaces the signing keys of a realm. The old ones are served until their last token has ended.
+    /// Replaces the signing keys of a realm. The new ones are served at once and sign after `notice_s` seconds: clients
+    /// that were just here do not look again at once. The old ones are served until their last token has ended.
     ///
     /// # Errors
     /// [`ChangeError`].
-    pub async fn rotate_keys(&self, realm: &str, now: u64) -> Result<(), ChangeError> {
+    pub async fn rotate_keys(&self, realm: &str, notice_s: u64, now: u64) -> Result<(), ChangeError> {
         let old: Vec<_> = self
             .read(realm, |realm| {
                 let live = realm.keys.0.iter().filter(|key| key.stored.retired_at.is_none());
@@ -253,11 +257,13 @@ impl Provider {
             .ok_or(ChangeError::NoRealm)?;
         let mut fresh = Vec::new();
         for (_, stored) in &old {
-            fresh.push(generate(stored.algorithm, now).await?);
+            let mut key = generate(stored.algorithm, now).await?;
+            key.stored.signs_from = now + notice_s;
+            fresh.push(key);
         }
         self.change(realm, |tx| {
             for (kid, mut stored) in old {
-                stored.retired_at = Some(now);
+                stored.retired_at = Some(now + notice_s);
                 tx.put(Object::Key(kid, stored));
             }
             for key in fresh {
@@ -279,26 +285,29 @@ impl Provider {
                 age_s > 0 && signing.map(|key| key.stored.created_at).any(|at| at.saturating_add(age_s) <= now)
             });
             if is_due == Some(true) {
-                self.rotate_keys(&name, now).await?;
+                self.rotate_keys(&name, NOTICE_S, now).await?;
             }
             self.change(&name, |tx| sweep(tx, now)).await?;
         }
         Ok(())
     }
 
-    /// Makes the RSA key of a realm when a client needs it first: it takes some 100 ms, and a world of a hundred
-    /// realms has no time for that at its start.
-    pub(crate) async fn prepare(&self, realm: &str, client_id: &str, now: u64) -> Result<(), ChangeError> {
-        let needs = |realm: &Realm| {
-            let algorithm = realm.clients.get(client_id).map(|client: &Client| client.id_token_alg);
-            algorithm == Some(Algorithm::Rs256) && realm.keys.signer(Algorithm::Rs256).is_none()
+    /// Makes the RSA key of a realm when a client there needs it and the key set or a token is asked for first: it takes
+    /// some 100 ms, and a world of a hundred realms has no time for that at its start.
+    pub(crate) async fn prepare(&self, realm: &str, now: u64) -> Result<(), ChangeError> {
+        let needs = |client: &Client| {
+            client.id_token_alg == Algorithm::Rs256
+                && (client.may(GrantType::AuthorizationCode) || client.may(GrantType::DeviceCode))
         };
-        if self.read(realm, needs) != Some(true) {
+        let lacks = |realm: &Realm| {
+            realm.keys.signer(Algorithm::Rs256, now).is_none() && realm.clients.values().any(needs)
+        };
+        if self.read(realm, lacks) != Some(true) {
             return Ok(());
         }
         let key = generate(Algorithm::Rs256, now).await?;
         self.change(realm, |tx| {
-            if tx.realm().keys.signer(Algorithm::Rs256).is_none() {
+            if tx.realm().keys.signer(Algorithm::Rs256, now).is_none() {
                 tx.put(Object::Key(key.kid.clone(), key.stored.clone()));
             }
         })

@@ -32,8 +32,14 @@ impl From<KeyError> for Refusal {
     }
 }
 
-fn sign(realm: &Realm, algorithm: Algorithm, typ: &str, claims: &Map<String, Value>) -> Result<String, Refusal> {
-    let key = realm.keys.signer(algorithm).ok_or(KeyError)?;
+fn sign(
+    realm: &Realm,
+    algorithm: Algorithm,
+    typ: &str,
+    claims: &Map<String, Value>,
+    now: u64,
+) -> Result<String, Refusal> {
+    let key = realm.keys.signer(algorithm, now).ok_or(KeyError)?;
     Ok(key.sign(typ, claims)?)
 }
 
@@ -125,7 +131,7 @@ pub fn mint_access(
             insert_roles(realm, &client.roles, &mut claims);
         }
     }
-    sign(realm, Algorithm::Es256, ACCESS, &claims)
+    sign(realm, Algorithm::Es256, ACCESS, &claims, now)
 }
 
 /// The subject of a client's own tokens: Keycloak's name for it. No user can have it: a subject of a user is a UUID.
@@ -160,7 +166,7 @@ pub fn mint_id(
     if let Some(nonce) = nonce {
         claims.insert("nonce".into(), json!(nonce));
     }
-    sign(realm, client.id_token_alg, ID, &claims)
+    sign(realm, client.id_token_alg, ID, &claims, now)
 }
 
 /// Makes the token that tells a client of the end of a session.
@@ -184,7 +190,7 @@ pub fn mint_logout(
         "sid": notice.sid,
         "events": {"http://schemas.openid.net/event/backchannel-logout": {}},
     }));
-    sign(realm, client.id_token_alg, LOGOUT, &claims)
+    sign(realm, client.id_token_alg, LOGOUT, &claims, now)
 }
 
 /// A valid access token.

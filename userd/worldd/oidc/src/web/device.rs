@@ -7,7 +7,7 @@ use super::{
     failed,
     front::message,
     login::login_text,
-    oauth::answer,
+    oauth::{answer, refused_client},
     page::{self, scope_in_words},
     reply::{Reply, refused},
     request::Incoming,
@@ -31,7 +31,7 @@ impl Provider {
     pub(super) async fn device_code(&self, realm: &str, incoming: &Incoming) -> Reply {
         let (client, form) = match self.client(realm, incoming) {
             Ok(found) => found,
-            Err(refusal) => return refused(&refusal),
+            Err(refusal) => return refused_client(incoming, &refusal),
         };
         if !client.may(GrantType::DeviceCode) {
             return refused(&Refusal::new(ErrorCode::UnauthorizedClient, "the client may not use this flow"));

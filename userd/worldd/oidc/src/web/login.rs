@@ -87,7 +87,7 @@ impl Provider {
     }
 
     async fn send_code(&self, realm: &str, request: &Request, session: &Session, now: u64) -> Reply {
-        if let Err(error) = self.prepare(realm, &request.client_id, now).await {
+        if let Err(error) = self.prepare(realm, now).await {
             return self.send_refusal(realm, request, &failed(&error));
         }
         let made = self

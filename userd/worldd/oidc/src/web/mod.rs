@@ -96,7 +96,10 @@ impl Provider {
         }
         let reply = match rest {
             [".well-known", _] => self.cacheable(realm, metadata::discovery),
-            ["protocol", _, "certs"] => self.cacheable(realm, |realm| realm.keys.jwks()),
+            ["protocol", _, "certs"] => match self.prepare(realm, incoming.moment.unix_s).await {
+                Ok(()) => self.cacheable(realm, |realm| realm.keys.jwks()),
+                Err(error) => refused(&failed(&error)),
+            },
             ["protocol", _, "auth"] => self.authorize(realm, incoming).await,
             ["protocol", _, "token"] => self.token(realm, incoming).await,
             ["protocol", _, "userinfo"] => self.user_info(realm, incoming),

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     failed,
-    reply::{Reply, empty, json_reply, refused},
+    reply::{Reply, empty, json_reply, refused, set},
     request::Incoming,
 };
 use crate::{
@@ -29,6 +29,15 @@ pub(super) fn answer(result: Result<Value, Refusal>) -> Reply {
     }
 }
 
+/// A refused client, with a challenge when it used the header `Authorization` (RFC 6749, 5.2).
+pub(super) fn refused_client(incoming: &Incoming, refusal: &Refusal) -> Reply {
+    let mut reply = refused(refusal);
+    if refusal.code == ErrorCode::InvalidClient && incoming.headers.contains_key(header::AUTHORIZATION) {
+        set(&mut reply, header::WWW_AUTHENTICATE, "Basic realm=\"clients\"");
+    }
+    reply
+}
+
 impl Provider {
     /// The client behind a request to an endpoint of clients, and the form it sent.
     pub(super) fn client(&self, realm: &str, incoming: &Incoming) -> Result<(Client, Params), Refusal> {
@@ -43,11 +52,11 @@ impl Provider {
     pub(super) async fn token(&self, realm: &str, incoming: &Incoming) -> Reply {
         let (client, form) = match self.client(realm, incoming) {
             Ok(found) => found,
-            Err(refusal) => return refused(&refusal),
+            Err(refusal) => return refused_client(incoming, &refusal),
         };
         let now = incoming.moment.unix_s;
         if form.get("grant_type") != Some("client_credentials")
-            && let Err(error) = self.prepare(realm, &client.client_id, now).await
+            && let Err(error) = self.prepare(realm, now).await
         {
             return refused(&failed(&error));
         }
@@ -61,7 +70,7 @@ impl Provider {
     pub(super) fn introspect(&self, realm: &str, incoming: &Incoming) -> Reply {
         let (client, form) = match self.client(realm, incoming) {
             Ok(found) => found,
-            Err(refusal) => return refused(&refusal),
+            Err(refusal) => return refused_client(incoming, &refusal),
         };
         if client.is_public() {
             return refused(&Refusal::new(ErrorCode::InvalidClient, "public clients may not ask"));
@@ -77,7 +86,7 @@ impl Provider {
     pub(super) async fn revoke(&self, realm: &str, incoming: &Incoming) -> Reply {
         let (client, form) = match self.client(realm, incoming) {
             Ok(found) => found,
-            Err(refusal) => return refused(&refusal),
+            Err(refusal) => return refused_client(incoming, &refusal),
         };
         let Some(token) = form.get("token") else {
             return refused(&Refusal::new(ErrorCode::InvalidRequest, "token is missing"));

@@ -86,18 +86,14 @@ pub fn open_to_scripts(mut reply: Reply) -> Reply {
     reply
 }
 
-/// A refusal as JSON, with the challenge that its status demands.
+/// A refusal as JSON; of a bearer token with the challenge that its status demands (RFC 6750, 3).
 pub fn refused(refusal: &Refusal) -> Reply {
     let status = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::BAD_REQUEST);
     let body = json!({"error": refusal.code.as_str(), "error_description": refusal.text});
     let mut reply = json_reply(status, &body);
-    match refusal.code {
-        ErrorCode::InvalidClient => set(&mut reply, header::WWW_AUTHENTICATE, "Basic realm=\"clients\""),
-        ErrorCode::InvalidToken | ErrorCode::InsufficientScope => {
-            let challenge = format!("Bearer error=\"{}\"", refusal.code.as_str());
-            set(&mut reply, header::WWW_AUTHENTICATE, &challenge);
-        }
-        _ => {}
+    if matches!(refusal.code, ErrorCode::InvalidToken | ErrorCode::InsufficientScope) {
+        let challenge = format!("Bearer error=\"{}\"", refusal.code.as_str());
+        set(&mut reply, header::WWW_AUTHENTICATE, &challenge);
     }
     reply
 }
