@@ -8,6 +8,7 @@ pub mod authorize;
 pub mod client;
 pub mod exchange;
 pub mod form;
+pub mod from_spec;
 pub mod grant;
 pub mod inspect;
 pub mod jose;

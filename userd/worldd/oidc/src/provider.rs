@@ -19,7 +19,7 @@ use crate::{
     store::{Store, StoreError},
     throttle::{Rate, Throttle},
     token,
-    user::{Checked, MAX_PASSWORD_BYTES, check_password},
+    user::{CHOSEN, Checked, MAX_PASSWORD_BYTES, PasswordHash, check_password},
     web::request::Moment,
 };
 
@@ -371,6 +371,13 @@ impl Provider {
         inner.sources.give_back(&source);
         inner.accounts.give_back(&account);
         Ok(begun.map_or(Login::Wrong, |(session, cookie)| Login::In(session, cookie)))
+    }
+
+    /// Hashes a password that a person chose; absent: too many wait for theirs.
+    pub(crate) async fn hash(&self, password: Secret) -> Option<PasswordHash> {
+        let _place = self.waiting.try_acquire().ok()?;
+        let _turn = self.hashing.acquire().await.ok()?;
+        tokio::task::spawn_blocking(move || PasswordHash::new(&password, CHOSEN, &mut Kernel)).await.ok()
     }
 
     /// Ends a session and tells the clients that want to know.

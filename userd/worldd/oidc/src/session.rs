@@ -82,3 +82,29 @@ pub fn end(tx: &mut Tx<'_>, sid: &str) -> Vec<Notice> {
     }
     notices
 }
+
+/// Ends all sessions of a user, and all tokens, those for offline access as well. Returns who must be told.
+pub fn end_all(tx: &mut Tx<'_>, user_id: &str) -> Vec<Notice> {
+    let sessions = tx.realm().sessions.values();
+    let sids: Vec<String> =
+        sessions.filter(|session| session.user_id == user_id).map(|session| session.id.clone()).collect();
+    let notices = sids.iter().flat_map(|sid| end(tx, sid)).collect();
+    let rest: Vec<_> = tx.realm().grants.values().filter(|grant| grant.user_id == user_id).cloned().collect();
+    for grant in rest {
+        tx.delete(Object::Grant(grant));
+    }
+    notices
+}
+
+/// Removes a client with its tokens and consents.
+pub fn delete_client(tx: &mut Tx<'_>, client_id: &str) {
+    let realm = tx.realm();
+    let mut gone: Vec<Object> = Vec::new();
+    gone.extend(realm.grants.values().filter(|grant| grant.client_id == client_id).cloned().map(Object::Grant));
+    let consents = realm.consents.iter().filter(|((_, client), _)| client == client_id);
+    gone.extend(consents.map(|((user, client), scope)| Object::Consent(user.clone(), client.clone(), scope.clone())));
+    gone.extend(realm.clients.get(client_id).cloned().map(Object::Client));
+    for object in gone {
+        tx.delete(object);
+    }
+}

@@ -1,5 +1,6 @@
 //! The provider's HTTP interface, with Keycloak's paths.
 
+mod admin;
 mod device;
 mod front;
 mod login;
@@ -62,6 +63,9 @@ impl Provider {
         let path: Vec<&str> = incoming.path.iter().map(String::as_str).collect();
         let (get, post) = (&[Method::GET, Method::HEAD][..], &[Method::POST][..]);
         let both = &[Method::GET, Method::HEAD, Method::POST][..];
+        if let ["admin", "realms", realm, rest @ ..] = &path[..] {
+            return self.admin(realm, rest, incoming).await;
+        }
         let ["realms", realm, rest @ ..] = &path[..] else {
             return text(StatusCode::NOT_FOUND, "not found\n");
         };

@@ -17,7 +17,7 @@ use crate::{
     refusal::{ErrorCode, Refusal},
     registration::{self, Metadata},
     secret::{Kernel, digest, same},
-    state::Object,
+    session,
     token::open_access,
 };
 
@@ -139,7 +139,7 @@ impl Provider {
             return json_reply(StatusCode::OK, &body.unwrap_or_default());
         }
         if incoming.method == Method::DELETE {
-            return match self.change(realm, |tx| tx.delete(Object::Client(client))).await {
+            return match self.change(realm, |tx| session::delete_client(tx, client_id)).await {
                 Ok(()) => empty(StatusCode::NO_CONTENT),
                 Err(error) => refused(&failed(&error)),
             };
