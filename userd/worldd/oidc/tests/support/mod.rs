@@ -157,3 +157,87 @@ pub async fn run_client(script: &'static str, told: Value) {
     assert!(done.status.success(), "{script}:\n{said}");
     assert!(said.contains("all done"), "{script} ended early:\n{said}");
 }
+
+/// An answer, read whole.
+pub struct Answer {
+    pub status: u16,
+    pub headers: hyper::HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {}", self.text))
+    }
+
+    pub fn location(&self) -> &str {
+        self.headers.get("location").and_then(|value| value.to_str().ok()).unwrap_or_else(|| panic!("{}", self.text))
+    }
+
+    /// The value of a parameter of the address it redirects to.
+    pub fn sent_back(&self, name: &str) -> Option<String> {
+        let url = url::Url::parse(self.location()).expect("an address");
+        url.query_pairs().find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+    }
+
+    /// The cookies it sets, as a browser would send them.
+    pub fn cookies(&self) -> String {
+        let all = self.headers.get_all("set-cookie").iter().filter_map(|value| value.to_str().ok());
+        all.filter_map(|line| line.split(';').next()).collect::<Vec<_>>().join("; ")
+    }
+
+    /// The token in its form.
+    pub fn csrf(&self) -> String {
+        let (_, rest) = self.text.split_once("name=\"csrf\" value=\"").unwrap_or_else(|| panic!("{}", self.text));
+        rest.split('"').next().expect("a value").to_owned()
+    }
+}
+
+impl Site {
+    /// Sends one request past the network, at the time `now`.
+    pub async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str, now: u64) -> Answer {
+        use http_body_util::BodyExt;
+        let mut request = hyper::Request::builder().method(method).uri(path);
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            request = request.header("host", self.address.to_string());
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(hyper::body::Bytes::from(body.to_owned())).expect("a request");
+        let moment = netengine_oidc::web::request::Moment { unix_s: now, monotonic_ms: now * 1000 };
+        let reply = self.provider.handle(self.address.ip(), moment, request).await;
+        let (head, body) = reply.into_parts();
+        let bytes = body.collect().await.expect("a body").to_bytes();
+        Answer { status: head.status.as_u16(), headers: head.headers, text: String::from_utf8_lossy(&bytes).into_owned() }
+    }
+
+    /// Posts a form.
+    pub async fn post(&self, path: &str, cookies: &str, fields: &[(&str, &str)], now: u64) -> Answer {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let headers = [("content-type", "application/x-www-form-urlencoded"), ("cookie", cookies)];
+        self.ask("POST", path, &headers, &body, now).await
+    }
+
+    /// Posts to the token endpoint as `web`.
+    pub async fn token(&self, fields: &[(&str, &str)], now: u64) -> Answer {
+        let mut all = vec![("client_id", "web"), ("client_secret", SECRET)];
+        all.extend(fields);
+        self.post("/realms/acme/protocol/openid-connect/token", "", &all, now).await
+    }
+
+    /// Logs alice in for `query` and returns the answer with the code.
+    pub async fn log_in(&self, query: &str, now: u64) -> Answer {
+        let page = self.ask("GET", &format!("{AUTH}?{query}"), &[], "", now).await;
+        assert_eq!(page.status, 200, "{}", page.text);
+        let fields = [("csrf", page.csrf()), ("username", "alice".into()), ("password", PASSWORD.into())];
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let path = format!("/realms/acme/login-actions/authenticate?{query}");
+        self.post(&path, &page.cookies(), &fields, now).await
+    }
+}
+
+pub const AUTH: &str = "/realms/acme/protocol/openid-connect/auth";
+/// A plain request of the client `web`.
+pub const QUERY: &str =
+    "response_type=code&client_id=web&redirect_uri=http%3A%2F%2F127.0.0.1%3A9%2Fcallback&scope=openid&state=s";
