@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::{
+    dnssec::Signatures,
     name::{LookupKey, Name},
     record::{RrSet, Rtype},
     wire::{
@@ -22,8 +23,8 @@ pub struct Asked<'a> {
     pub name: &'a Name,
     /// The type.
     pub rtype: Rtype,
-    /// The asker wants DNSSEC records.
-    pub dnssec_ok: bool,
+    /// The asker wants DNSSEC records: what makes them.
+    pub signatures: Option<&'a Signatures>,
 }
 
 /// Writes the answer into `writer`, after the question. Returns the outcome; the caller puts it into the header.
@@ -79,58 +80,116 @@ impl<'a> Answering<'a, '_> {
 
     fn one(&mut self, zone: &'a Zone, name: &Name, key: &LookupKey, hop: usize) -> Result<Step, Full> {
         let found = zone.find(key);
-        match found {
-            Found::Cut(node) if !(self.asked.rtype == Rtype::DS && node.name == *name) => {
-                if hop == 0 {
-                    self.delegate(zone, node)?;
-                }
-                return Ok(Step::Done(Rcode::NOERROR));
+        if let Found::Cut(node) = found
+            && !(self.asked.rtype == Rtype::DS && node.name == *name)
+        {
+            if hop == 0 {
+                self.delegate(zone, node)?;
             }
-            _ => {}
+            return Ok(Step::Done(Rcode::NOERROR));
         }
         if hop == 0 {
             self.writer.set(flag::AA);
         }
         match found {
-            Found::Node(node) | Found::Cut(node) | Found::Wildcard(node) => self.from_node(zone, name, node),
-            Found::Between => self.deny(zone, Rcode::NOERROR),
-            Found::Absent => self.deny(zone, Rcode::NXDOMAIN),
+            Found::Node(node) | Found::Cut(node) => self.tell(zone, name, key, node, false),
+            Found::Wildcard(node) => self.tell(zone, name, key, node, true),
+            Found::Between => {
+                self.deny(zone)?;
+                self.prove(zone, &[zone.covering(key)])?;
+                Ok(Step::Done(Rcode::NOERROR))
+            }
+            Found::Absent => {
+                self.deny(zone)?;
+                // Neither the name nor a wildcard for it exists (RFC 4035, section 3.1.3.2).
+                let mut wildcard = key.ancestor(zone.closest_encloser(key)).to_vec();
+                wildcard.extend_from_slice(b"*\0");
+                self.prove(zone, &[zone.covering(key), zone.covering_key(&wildcard)])?;
+                Ok(Step::Done(Rcode::NXDOMAIN))
+            }
         }
     }
 
-    fn from_node(&mut self, zone: &'a Zone, name: &Name, node: &'a Node) -> Result<Step, Full> {
+    /// What a node says of a name; with `wild` the node is a wildcard that stands for it.
+    fn tell(&mut self, zone: &'a Zone, name: &Name, key: &LookupKey, node: &'a Node, wild: bool) -> Result<Step, Full> {
         let rtype = self.asked.rtype;
+        // With a wildcard it must be shown that there is nothing nearer (RFC 4035, section 3.1.3.3).
+        let nearer = if wild { zone.covering(key) } else { None };
         // One set is enough for ANY (RFC 8482, section 4.1): no use to amplifiers.
         let set = if rtype == Rtype::ANY { node.sets.first() } else { node.get(rtype) };
         if let Some(set) = set {
-            self.put(Section::Answer, name, set, set.ttl)?;
+            self.put(zone, Section::Answer, name, &node.name, set)?;
+            self.prove(zone, &[nearer])?;
             return Ok(Step::Done(Rcode::NOERROR));
         }
-        let Some(alias) = node.get(Rtype::CNAME) else { return self.deny(zone, Rcode::NOERROR) };
-        self.put(Section::Answer, name, alias, alias.ttl)?;
+        if rtype == Rtype::NSEC && zone.keys().is_some() {
+            let nsec = zone.nsec(node);
+            self.put(zone, Section::Answer, name, &node.name, &nsec)?;
+            return Ok(Step::Done(Rcode::NOERROR));
+        }
+        let Some(alias) = node.get(Rtype::CNAME) else {
+            self.deny(zone)?;
+            self.prove(zone, &[Some(node), nearer])?;
+            return Ok(Step::Done(Rcode::NOERROR));
+        };
+        self.put(zone, Section::Answer, name, &node.name, alias)?;
+        self.prove(zone, &[nearer])?;
         Ok(alias.data.first().and_then(|data| data.name_at(0)).map_or(Step::Done(Rcode::NOERROR), Step::Alias))
     }
 
-    fn put(&mut self, section: Section, owner: &Name, set: &RrSet, ttl: u32) -> Result<(), Full> {
-        self.writer.set_of(section, owner, set, ttl)?;
+    /// Writes a set under `owner`, with its signature when wanted; `node` is whose set it is, the wildcard if one answered.
+    fn put(&mut self, zone: &Zone, section: Section, owner: &Name, node: &Name, set: &RrSet) -> Result<(), Full> {
+        self.writer.set_of(section, owner, set, set.ttl)?;
+        if let Some(signature) = self.asked.signatures.and_then(|signatures| signatures.of(zone, node, set)) {
+            self.writer.set_of(section, owner, &signature, signature.ttl)?;
+        }
         if matches!(set.rtype, Rtype::MX | Rtype::SRV | Rtype::NS | Rtype::SVCB | Rtype::HTTPS) {
             self.extra.extend(set.data.iter().filter_map(|data| data.target(set.rtype)));
         }
         Ok(())
     }
 
-    /// NXDOMAIN, or NOERROR without data: with the SOA record, which says how long to believe it (RFC 2308, section 3).
-    fn deny(&mut self, zone: &'a Zone, rcode: Rcode) -> Result<Step, Full> {
-        if let Some(soa) = zone.apex_node().and_then(|node| node.get(Rtype::SOA)) {
-            self.put(Section::Authority, zone.apex(), soa, soa.ttl.min(zone.soa().minimum))?;
+    /// The SOA record of a denial, which says how long to believe it (RFC 2308, section 3).
+    fn deny(&mut self, zone: &'a Zone) -> Result<(), Full> {
+        let Some(soa) = zone.apex_node().and_then(|node| node.get(Rtype::SOA)) else { return Ok(()) };
+        let soa = RrSet { ttl: zone.denial_ttl(), ..soa.clone() };
+        // The signature tells the TTL that the set has in the zone; a smaller one is right as well (RFC 4035, section 5.3.1).
+        self.writer.set_of(Section::Authority, zone.apex(), &soa, soa.ttl)?;
+        let whole = zone.apex_node().and_then(|node| node.get(Rtype::SOA));
+        let signature =
+            self.asked.signatures.zip(whole).and_then(|(signatures, set)| signatures.of(zone, zone.apex(), set));
+        signature.map_or(Ok(()), |signature| self.writer.set_of(Section::Authority, zone.apex(), &signature, soa.ttl))
+    }
+
+    /// The NSEC records of these nodes, each once, when DNSSEC records are wanted and the zone is signed.
+    fn prove(&mut self, zone: &'a Zone, nodes: &[Option<&'a Node>]) -> Result<(), Full> {
+        if self.asked.signatures.is_none() || zone.keys().is_none() {
+            return Ok(());
         }
-        Ok(Step::Done(rcode))
+        for (index, node) in nodes.iter().enumerate() {
+            let Some(node) = node else { continue };
+            let before = nodes[..index].iter().flatten();
+            if before.into_iter().any(|other| other.name == node.name) {
+                continue;
+            }
+            let nsec = zone.nsec(node);
+            self.put(zone, Section::Authority, &node.name, &node.name, &nsec)?;
+        }
+        Ok(())
     }
 
     /// The name servers of a zone below, with their addresses.
     fn delegate(&mut self, zone: &'a Zone, cut: &'a Node) -> Result<(), Full> {
         let Some(servers) = cut.get(Rtype::NS) else { return Ok(()) };
         self.writer.set_of(Section::Authority, &cut.name, servers, servers.ttl)?;
+        match cut.get(Rtype::DS) {
+            Some(ds) if self.asked.signatures.is_some() => {
+                self.put(zone, Section::Authority, &cut.name, &cut.name, ds)?;
+            }
+            // Without a DS record it must be shown that there is none (RFC 4035, section 3.1.4).
+            None => self.prove(zone, &[Some(cut)])?,
+            Some(_) => {}
+        }
         for server in servers.data.iter().filter_map(|data| data.name_at(0)) {
             // Glue inside the delegated zone cannot be found otherwise: it must be there or TC be set (RFC 9471).
             let vital = server.is_under(&cut.name);
@@ -151,7 +210,10 @@ impl<'a> Answering<'a, '_> {
     /// Addresses of names in the answer, from our zones, as far as they fit.
     fn addresses(&mut self) {
         let extra = std::mem::take(&mut self.extra);
-        for name in extra.iter().filter(|name| *name != self.asked.name) {
+        for (index, name) in extra.iter().enumerate() {
+            if *name == *self.asked.name || extra[..index].contains(name) {
+                continue;
+            }
             let key = LookupKey::of(name.as_wire());
             let Some(zone) = self.catalog.find_zone(self.view, &key, false) else { continue };
             let node = match zone.find(&key) {

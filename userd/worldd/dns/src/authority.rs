@@ -11,6 +11,7 @@ use aws_lc_rs::hmac;
 
 use crate::{
     answer::{self, Asked},
+    dnssec::{SignatureCache, Signatures},
     name::Name,
     record::Rtype,
     serve::{Handler, Limiter, Peer, Reply, Transport, Verdict},
@@ -26,6 +27,9 @@ use crate::{
     },
     zone::Store,
 };
+
+/// Signatures kept for who asks next; about 3 MiB.
+const SIGNATURES: usize = 20_000;
 
 /// Which key may do what.
 #[derive(Debug, Clone, Default)]
@@ -54,6 +58,7 @@ pub struct Authority<C> {
     limiter: Mutex<Limiter>,
     nsid: Vec<u8>,
     cookies: hmac::Key,
+    signatures: Arc<SignatureCache>,
 }
 
 impl<C: Clock> Authority<C> {
@@ -66,6 +71,7 @@ impl<C: Clock> Authority<C> {
             limiter: Mutex::new(limiter),
             nsid: nsid.as_bytes().iter().copied().take(64).collect(),
             cookies: hmac::Key::new(hmac::HMAC_SHA256, cookie_secret),
+            signatures: Arc::new(SignatureCache::new(SIGNATURES)),
         }
     }
 
@@ -77,6 +83,10 @@ impl<C: Clock> Authority<C> {
     /// The store that is served.
     pub fn store(&self) -> &Arc<Store> {
         &self.store
+    }
+
+    fn signatures(&self) -> Signatures {
+        Signatures { cache: self.signatures.clone(), now: self.clock.unix() }
     }
 
     fn judge(&self, request: &[u8], peer: &Peer) -> Reply {
@@ -154,8 +164,8 @@ impl<C: Clock> Authority<C> {
                 return self.plain(parsed, peer, context, Rcode::FORMERR);
             }
             if peer.transport == Transport::Tcp {
-                let now = self.clock.unix();
-                let transfer = Transfer::new(zone.clone(), parsed.header.id, question.clone(), context.signer, now);
+                let (id, question) = (parsed.header.id, question.clone());
+                let transfer = Transfer::new(zone.clone(), id, question, context.signer, self.signatures());
                 return Reply::Messages(Box::new(transfer));
             }
             // IXFR by UDP: the SOA record alone says "come by TCP" (RFC 1995, section 2); the question is answered as such.
@@ -163,7 +173,8 @@ impl<C: Clock> Authority<C> {
         let rtype = if question.rtype == Rtype::IXFR { Rtype::SOA } else { question.rtype };
         let mut writer = self.begin(parsed, peer, &context, 0);
         let dnssec_ok = context.edns.as_ref().is_some_and(|edns| edns.dnssec_ok);
-        let asked = Asked { name: &question.name, rtype, dnssec_ok };
+        let signatures = dnssec_ok.then(|| self.signatures());
+        let asked = Asked { name: &question.name, rtype, signatures: signatures.as_ref() };
         let rcode = answer::answer(&catalog, view, &asked, &mut writer);
         self.end(&mut writer, &context, rcode);
         self.sign(writer.finish(), context)

@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod authority;
+pub mod dnssec;
 pub mod name;
 pub mod plan;
 pub mod record;

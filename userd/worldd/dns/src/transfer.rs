@@ -3,6 +3,8 @@
 use std::{ops::ControlFlow, sync::Arc};
 
 use crate::{
+    dnssec::Signatures,
+    name::LookupKey,
     record::{RrSet, Rtype},
     wire::{
         MESSAGE_MAX, flag,
@@ -10,7 +12,7 @@ use crate::{
         tsig::Signer,
         write::{Full, Section, Writer},
     },
-    zone::{Node, Zone},
+    zone::{Found, Node, Zone},
 };
 
 /// The messages of one transfer. IXFR is answered by it as well (RFC 1995, section 4).
@@ -20,8 +22,8 @@ pub struct Transfer {
     id: u16,
     question: Question,
     signer: Option<Signer>,
-    /// Seconds since 1970 when it was asked for; what the messages are signed with.
-    now: u64,
+    /// Makes the RRSIG records of a signed zone, as of when it was asked for; the messages are signed with that time too.
+    signatures: Signatures,
     stage: Stage,
 }
 
@@ -36,8 +38,8 @@ enum Stage {
 
 impl Transfer {
     /// Begins a transfer of `zone` to the asker of `question` in the message `id`.
-    pub fn new(zone: Arc<Zone>, id: u16, question: Question, signer: Option<Signer>, now: u64) -> Self {
-        Self { zone, id, question, signer, now, stage: Stage::First }
+    pub fn new(zone: Arc<Zone>, id: u16, question: Question, signer: Option<Signer>, signatures: Signatures) -> Self {
+        Self { zone, id, question, signer, signatures, stage: Stage::First }
     }
 
     fn soa(&self) -> Option<&RrSet> {
@@ -62,7 +64,7 @@ impl Transfer {
         };
         let mut rest = None;
         self.zone.walk(&key, |node| {
-            let sent = write_node(writer, node, std::mem::take(&mut skip));
+            let sent = self.write_node(writer, node, std::mem::take(&mut skip));
             if let Err(done) = sent {
                 rest = Some(Stage::Nodes(node.name.key().as_bytes().to_vec(), done));
                 return ControlFlow::Break(());
@@ -75,16 +77,38 @@ impl Transfer {
             Err(Full) => Stage::Nodes(vec![0xff; 520], 0),
         })
     }
-}
 
-/// Writes a node's records but SOA, from the `skip`th on; when the message is full, how many of them are sent.
-fn write_node(writer: &mut Writer, node: &Node, skip: usize) -> Result<(), usize> {
-    let sets = node.sets.iter().filter(|set| set.rtype != Rtype::SOA);
-    let records = sets.flat_map(|set| set.data.iter().map(move |data| (set, data)));
-    for (index, (set, data)) in records.enumerate().skip(skip) {
-        writer.record(Section::Answer, &node.name, set.rtype, set.ttl, data).map_err(|Full| index)?;
+    /// Writes a node's records but SOA, from the `skip`th on; when the message is full, how many of them are sent.
+    fn write_node(&self, writer: &mut Writer, node: &Node, skip: usize) -> Result<(), usize> {
+        let mut index = 0;
+        let mut write = |set: &RrSet| -> Result<(), usize> {
+            for data in set.data.iter() {
+                if index >= skip {
+                    writer.record(Section::Answer, &node.name, set.rtype, set.ttl, data).map_err(|Full| index)?;
+                }
+                index += 1;
+            }
+            Ok(())
+        };
+        node.sets.iter().filter(|set| set.rtype != Rtype::SOA).try_for_each(&mut write)?;
+        if self.zone.keys().is_none() {
+            return Ok(());
+        }
+        let is_cut = node.name != *self.zone.apex() && node.get(Rtype::NS).is_some();
+        // Names below a delegation are glue: neither signed nor part of the chain.
+        let is_glue =
+            matches!(self.zone.find(&LookupKey::of(node.name.as_wire())), Found::Cut(cut) if cut.name != node.name);
+        if is_glue {
+            return Ok(());
+        }
+        let nsec = self.zone.nsec(node);
+        write(&nsec)?;
+        for set in node.sets.iter().filter(|set| !is_cut || set.rtype == Rtype::DS).chain([&nsec]) {
+            let signature = self.signatures.of(&self.zone, &node.name, set);
+            signature.as_ref().map_or(Ok(()), &mut write)?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 impl Iterator for Transfer {
@@ -105,7 +129,7 @@ impl Iterator for Transfer {
         self.stage = if writer.len() == before { Stage::Over } else { stage };
         let mut message = writer.finish();
         if let Some(signer) = &mut self.signer {
-            signer.sign(&mut message, self.now);
+            signer.sign(&mut message, self.signatures.now);
         }
         Some(message)
     }

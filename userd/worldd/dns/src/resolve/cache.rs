@@ -12,13 +12,29 @@ const TTL_MAX: u32 = 86_400;
 /// Longest time a denial is believed, seconds (RFC 2308, section 5).
 const DENIAL_MAX: u32 = 3600;
 
+/// A set with what proves it.
+#[derive(Debug, Clone)]
+pub struct Link {
+    /// Whose it is.
+    pub owner: Name,
+    /// The set.
+    pub set: RrSet,
+    /// Its RRSIG set, from a signed zone.
+    pub signature: Option<RrSet>,
+    /// NSEC sets and their signatures: that nothing is nearer than the wildcard that answered.
+    pub proofs: Vec<(Name, RrSet)>,
+}
+
+/// The SOA, NSEC and RRSIG sets of a denial.
+pub type Denial = Vec<(Name, RrSet)>;
+
 /// What is known of a name and type.
 #[derive(Debug, Clone)]
 pub(super) enum Known {
     /// The records.
-    Set(RrSet),
-    /// There are none of this type; with the SOA record that says so.
-    NoData(Option<(Name, RrSet)>),
+    Set(Link),
+    /// There are none of this type; with the records that say so.
+    NoData(Denial),
 }
 
 #[derive(Debug, Clone)]
@@ -31,7 +47,7 @@ struct Timed<T> {
 struct Entry {
     sets: Vec<(Rtype, Timed<Known>)>,
     /// The name does not exist.
-    absent: Option<Timed<Option<(Name, RrSet)>>>,
+    absent: Option<Timed<Denial>>,
     /// The servers of the zone of this name, with the addresses that came as glue.
     servers: Option<Timed<Vec<Server>>>,
 }
@@ -105,19 +121,24 @@ impl Cache {
         let (_, timed) = entry.sets.iter().find(|(known, timed)| *known == rtype && timed.until > now)?;
         let left = remaining(timed.until, now);
         Some(match &timed.value {
-            Known::Set(set) => Known::Set(RrSet { ttl: left, ..set.clone() }),
-            Known::NoData(soa) => Known::NoData(aged(soa.as_ref(), left)),
+            Known::Set(link) => Known::Set(Link {
+                owner: link.owner.clone(),
+                set: RrSet { ttl: left, ..link.set.clone() },
+                signature: link.signature.as_ref().map(|set| RrSet { ttl: left, ..set.clone() }),
+                proofs: aged(&link.proofs, left),
+            }),
+            Known::NoData(denial) => Known::NoData(aged(denial, left)),
         })
     }
 
     /// The denial of a name, if it is known not to exist, itself or an ancestor (RFC 8020).
-    pub(super) fn find_absent(&mut self, name: &Name, now: Duration) -> Option<Option<(Name, RrSet)>> {
+    pub(super) fn find_absent(&mut self, name: &Name, now: Duration) -> Option<Denial> {
         let mut next = Some(name.clone());
         while let Some(name) = next {
             if let Some(timed) =
                 self.get(&name).and_then(|entry| entry.absent.as_ref()).filter(|timed| timed.until > now)
             {
-                return Some(aged(timed.value.as_ref(), remaining(timed.until, now)));
+                return Some(aged(&timed.value, remaining(timed.until, now)));
             }
             next = name.parent();
         }
@@ -138,19 +159,19 @@ impl Cache {
         None
     }
 
-    pub(super) fn insert_set(&mut self, name: &Name, set: &RrSet, now: Duration) {
-        self.put(name, set.rtype, Known::Set(set.clone()), set.ttl.min(TTL_MAX), now);
+    pub(super) fn insert_set(&mut self, link: &Link, now: Duration) {
+        self.put(&link.owner, link.set.rtype, Known::Set(link.clone()), link.set.ttl.min(TTL_MAX), now);
     }
 
-    pub(super) fn insert_no_data(&mut self, name: &Name, rtype: Rtype, soa: Option<(Name, RrSet)>, now: Duration) {
-        let ttl = denial_ttl(soa.as_ref());
-        self.put(name, rtype, Known::NoData(soa), ttl, now);
+    pub(super) fn insert_no_data(&mut self, name: &Name, rtype: Rtype, denial: Denial, now: Duration) {
+        let ttl = denial_ttl(&denial);
+        self.put(name, rtype, Known::NoData(denial), ttl, now);
     }
 
-    pub(super) fn insert_absent(&mut self, name: &Name, soa: Option<(Name, RrSet)>, now: Duration) {
-        let ttl = denial_ttl(soa.as_ref());
+    pub(super) fn insert_absent(&mut self, name: &Name, denial: Denial, now: Duration) {
+        let ttl = denial_ttl(&denial);
         if ttl > 0 {
-            self.entry(name).absent = Some(Timed { until: later(now, ttl), value: soa });
+            self.entry(name).absent = Some(Timed { until: later(now, ttl), value: denial });
         }
     }
 
@@ -180,12 +201,13 @@ fn remaining(until: Duration, now: Duration) -> u32 {
     u32::try_from(until.saturating_sub(now).as_millis().div_ceil(1000)).unwrap_or(TTL_MAX)
 }
 
-fn aged(soa: Option<&(Name, RrSet)>, left: u32) -> Option<(Name, RrSet)> {
-    soa.map(|(name, set)| (name.clone(), RrSet { ttl: left, ..set.clone() }))
+fn aged(sets: &[(Name, RrSet)], left: u32) -> Vec<(Name, RrSet)> {
+    sets.iter().map(|(name, set)| (name.clone(), RrSet { ttl: left, ..set.clone() })).collect()
 }
 
-/// How long a denial is believed: the SOA record's TTL, which its zone's server has made at most its minimum field.
-fn denial_ttl(soa: Option<&(Name, RrSet)>) -> u32 {
+/// How long a denial is believed: the SOA record's TTL, at most its minimum field.
+fn denial_ttl(denial: &Denial) -> u32 {
+    let soa = denial.iter().find(|(_, set)| set.rtype == Rtype::SOA);
     let minimum = |set: &RrSet| set.data.first().and_then(crate::record::Soa::read).map_or(0, |soa| soa.minimum);
     soa.map_or(0, |(_, set)| set.ttl.min(minimum(set)).min(DENIAL_MAX))
 }
@@ -195,19 +217,20 @@ mod tests {
     use super::*;
     use crate::record::Rdata;
 
-    fn set(ttl: u32) -> RrSet {
-        RrSet { rtype: Rtype::A, ttl, data: [Rdata::address([10, 0, 0, 1].into())].into() }
+    fn link(owner: &Name, ttl: u32) -> Link {
+        let set = RrSet { rtype: Rtype::A, ttl, data: [Rdata::address([10, 0, 0, 1].into())].into() };
+        Link { owner: owner.clone(), set, signature: None, proofs: Vec::new() }
     }
 
     #[test]
     fn a_set_is_known_for_its_time_to_live_and_not_longer() {
         let mut cache = Cache::new(10);
         let name = Name::parse("a.b").expect("a name");
-        cache.insert_set(&name, &set(10), Duration::from_secs(100));
+        cache.insert_set(&link(&name, 10), Duration::from_secs(100));
         let at = |cache: &mut Cache, seconds| cache.find(&name, Rtype::A, Duration::from_secs(seconds));
-        assert!(matches!(at(&mut cache, 104), Some(Known::Set(set)) if set.ttl == 6));
+        assert!(matches!(at(&mut cache, 104), Some(Known::Set(link)) if link.set.ttl == 6));
         assert!(at(&mut cache, 110).is_none());
-        cache.insert_set(&name, &set(0), Duration::from_secs(200));
+        cache.insert_set(&link(&name, 0), Duration::from_secs(200));
         assert!(at(&mut cache, 200).is_none(), "a TTL of 0 is for one answer only");
     }
 
@@ -215,9 +238,10 @@ mod tests {
     fn the_cache_is_bounded_and_keeps_what_is_asked_for() {
         let mut cache = Cache::new(100);
         let kept = Name::parse("kept").expect("a name");
-        cache.insert_set(&kept, &set(1000), Duration::ZERO);
+        cache.insert_set(&link(&kept, 1000), Duration::ZERO);
         for n in 0..10_000 {
-            cache.insert_set(&Name::parse(&format!("n{n}")).expect("a name"), &set(1000), Duration::ZERO);
+            let name = Name::parse(&format!("n{n}")).expect("a name");
+            cache.insert_set(&link(&name, 1000), Duration::ZERO);
             assert!(cache.names() <= 100);
             assert!(cache.find(&kept, Rtype::A, Duration::ZERO).is_some(), "forgotten at {n}");
         }

@@ -5,7 +5,7 @@ use std::{future::Future, net::IpAddr, pin::Pin};
 use super::{
     Outcome, Shared,
     ask::Upstream,
-    cache::{Known, Server},
+    cache::{Known, Link, Server},
     message::{self, Response},
 };
 use crate::{
@@ -38,16 +38,16 @@ pub(super) fn cached<U, C: Clock>(shared: &Shared<U, C>, name: &Name, rtype: Rty
             return Some(Outcome { rcode: Rcode::NXDOMAIN, answers, denial });
         }
         match cache.find(&at, rtype, now) {
-            Some(Known::Set(set)) => {
-                answers.push((at, set));
-                return Some(Outcome { rcode: Rcode::NOERROR, answers, denial: None });
+            Some(Known::Set(link)) => {
+                answers.push(link);
+                return Some(Outcome { rcode: Rcode::NOERROR, answers, denial: Vec::new() });
             }
             Some(Known::NoData(denial)) => return Some(Outcome { rcode: Rcode::NOERROR, answers, denial }),
             None => {}
         }
         let Some(Known::Set(alias)) = cache.find(&at, Rtype::CNAME, now) else { return None };
-        let target = target(&alias)?;
-        answers.push((at, alias));
+        let target = target(&alias.set)?;
+        answers.push(alias);
         at = target;
     }
     None
@@ -74,18 +74,18 @@ impl<U: Upstream, C: Clock> Work<'_, U, C> {
                     None => self.find(&at, rtype, depth).await,
                 };
                 answers.extend(step.answers);
-                let next = answers.last().filter(|(_, set): &&(Name, RrSet)| {
-                    set.rtype == Rtype::CNAME && !matches!(rtype, Rtype::CNAME | Rtype::ANY)
+                let next = answers.last().filter(|link: &&Link| {
+                    link.set.rtype == Rtype::CNAME && !matches!(rtype, Rtype::CNAME | Rtype::ANY)
                 });
                 let Some(next) = next
-                    .and_then(|(_, set)| target(set))
-                    .filter(|_| step.rcode == Rcode::NOERROR && step.denial.is_none())
+                    .and_then(|link| target(&link.set))
+                    .filter(|_| step.rcode == Rcode::NOERROR && step.denial.is_empty())
                 else {
                     return Outcome { rcode: step.rcode, answers, denial: step.denial };
                 };
                 // A circle of aliases answers with what it is, as others do.
-                if answers.iter().any(|(owner, _)| *owner == next) {
-                    return Outcome { rcode: Rcode::SERVFAIL, answers: Vec::new(), denial: None };
+                if answers.iter().any(|link| link.owner == next) {
+                    return Outcome { rcode: Rcode::SERVFAIL, answers: Vec::new(), denial: Vec::new() };
                 }
                 at = next;
             }
@@ -107,8 +107,8 @@ impl<U: Upstream, C: Clock> Work<'_, U, C> {
             let mut cache = self.shared.cache();
             match response {
                 Some(Response::Answer(answers)) => {
-                    answers.iter().for_each(|(owner, set)| cache.insert_set(owner, set, now));
-                    return Outcome { rcode: Rcode::NOERROR, answers, denial: None };
+                    answers.iter().for_each(|link| cache.insert_set(link, now));
+                    return Outcome { rcode: Rcode::NOERROR, answers, denial: Vec::new() };
                 }
                 Some(Response::NoData(denial)) => {
                     cache.insert_no_data(name, rtype, denial.clone(), now);
@@ -156,8 +156,8 @@ impl<U: Upstream, C: Clock> Work<'_, U, C> {
         for server in servers.iter().filter(|server| server.addresses.is_empty() && depth > 0) {
             for of in [Rtype::A, Rtype::AAAA] {
                 let found = self.resolve(server.name.clone(), of, depth - 1).await;
-                let sets = found.answers.iter().filter(|(_, set)| set.rtype == of);
-                let data = sets.flat_map(|(_, set)| set.data.iter());
+                let sets = found.answers.iter().filter(|link| link.set.rtype == of);
+                let data = sets.flat_map(|link| link.set.data.iter());
                 for address in data.filter_map(|data| message::address(of, data.as_wire())).collect::<Vec<_>>() {
                     if let Some(response) = self.ask(zone, address, name, rtype).await {
                         return Some(response);

@@ -2,10 +2,10 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::cache::Server;
+use super::cache::{Denial, Link, Server};
 use crate::{
     name::Name,
-    record::{Record, RrSet, Rtype},
+    record::{Rdata, Record, RrSet, Rtype},
     wire::{
         CLASS_IN, Rcode, edns, flag,
         read::{Malformed, Parsed, expand},
@@ -17,11 +17,11 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Response {
     /// Sets of the answer: the name's own, or the beginning of a chain of aliases.
-    Answer(Vec<(Name, RrSet)>),
+    Answer(Vec<Link>),
     /// The name has nothing of this type.
-    NoData(Option<(Name, RrSet)>),
+    NoData(Denial),
     /// The name does not exist.
-    Absent(Option<(Name, RrSet)>),
+    Absent(Denial),
     /// Ask the servers of this zone, which lies deeper.
     Referral(Name, Vec<Server>, u32),
     /// It is cut off: ask by TCP.
@@ -30,12 +30,12 @@ pub(super) enum Response {
     Lame,
 }
 
-/// A query without recursion.
+/// A query without recursion, with DNSSEC records.
 pub(super) fn query(id: u16, name: &Name, rtype: Rtype) -> Vec<u8> {
     let mut writer = Writer::new(id, 0, 512);
     // A name and an OPT record fit into 512 bytes.
     let _ = writer.question(name, rtype, CLASS_IN);
-    let _ = edns::Reply::default().write(&mut writer);
+    let _ = edns::Reply { dnssec_ok: true, ..edns::Reply::default() }.write(&mut writer);
     writer.finish()
 }
 
@@ -61,10 +61,15 @@ pub(super) fn judge(message: &[u8], id: u16, zone: &Name, name: &Name, rtype: Rt
             .filter(move |(of, record)| *of == section && record.owner.is_under(zone))
             .map(|(_, record)| record)
     };
+    // Denials and proofs, with their signatures.
+    let support = || {
+        let of = |record: &&Record| matches!(covered(record), Rtype::SOA | Rtype::NSEC | Rtype::NSEC3);
+        sets(in_zone(2).filter(of))
+    };
     let denial = || {
-        let mut soas = sets(in_zone(2).filter(|record| record.rtype == Rtype::SOA));
-        soas.retain(|(owner, _)| name.is_under(owner));
-        soas.pop()
+        let mut denial = support();
+        denial.retain(|(owner, set)| set.rtype != Rtype::SOA || name.is_under(owner));
+        denial
     };
     match header.rcode() {
         Rcode::NOERROR => {}
@@ -73,8 +78,10 @@ pub(super) fn judge(message: &[u8], id: u16, zone: &Name, name: &Name, rtype: Rt
         Rcode::NXDOMAIN => {}
         _ => return Ok(Response::Lame),
     }
-    let chain = chain(sets(in_zone(1)), name, rtype);
-    if !chain.is_empty() {
+    let mut chain = chain(sets(in_zone(1)), name, rtype);
+    if let Some(last) = chain.last_mut() {
+        last.proofs = support();
+        last.proofs.retain(|(_, set)| covering(set) != Rtype::SOA);
         return Ok(Response::Answer(chain));
     }
     let below = |record: &&Record| record.rtype == Rtype::NS && record.owner != *zone && name.is_under(&record.owner);
@@ -86,8 +93,9 @@ pub(super) fn judge(message: &[u8], id: u16, zone: &Name, name: &Name, rtype: Rt
         let servers = names.map(|server| Server { addresses: glue(in_zone(3), &server), name: server }).collect();
         return Ok(Response::Referral(child, servers, ttl));
     }
-    let soa = denial();
-    if soa.is_none() && !header.has(flag::AA) { Ok(Response::Lame) } else { Ok(Response::NoData(soa)) }
+    let denial = denial();
+    let has_soa = denial.iter().any(|(_, set)| set.rtype == Rtype::SOA);
+    if has_soa || header.has(flag::AA) { Ok(Response::NoData(denial)) } else { Ok(Response::Lame) }
 }
 
 fn records(message: &[u8], parsed: &Parsed<'_>) -> Result<Vec<(usize, Record)>, Malformed> {
@@ -102,36 +110,60 @@ fn records(message: &[u8], parsed: &Parsed<'_>) -> Result<Vec<(usize, Record)>, 
     Ok(all.collect())
 }
 
-/// Records put together by owner and type.
+/// The type of a record, or for RRSIG the one it covers.
+fn covered(record: &Record) -> Rtype {
+    signed_type(record.rtype, &record.data)
+}
+
+fn covering(set: &RrSet) -> Rtype {
+    set.data.first().map_or(set.rtype, |data| signed_type(set.rtype, data))
+}
+
+fn signed_type(rtype: Rtype, data: &Rdata) -> Rtype {
+    match data.as_wire().first_chunk::<2>() {
+        Some(covered) if rtype == Rtype::RRSIG => Rtype::from_int(u16::from_be_bytes(*covered)),
+        _ => rtype,
+    }
+}
+
+/// Records put together by owner and type, RRSIG by the type it covers too.
 fn sets<'r>(records: impl Iterator<Item = &'r Record>) -> Vec<(Name, RrSet)> {
-    let mut all: Vec<(Name, Rtype, u32, Vec<_>)> = Vec::new();
+    let mut all: Vec<(Name, Rtype, Rtype, u32, Vec<_>)> = Vec::new();
     for record in records {
-        match all.iter_mut().find(|(owner, rtype, ..)| *owner == record.owner && *rtype == record.rtype) {
-            Some((_, _, ttl, data)) => {
+        let of = covered(record);
+        let same = all
+            .iter_mut()
+            .find(|(owner, rtype, covered, ..)| *owner == record.owner && *rtype == record.rtype && *covered == of);
+        match same {
+            Some((.., ttl, data)) => {
                 *ttl = record.ttl.min(*ttl);
                 if !data.contains(&record.data) {
                     data.push(record.data.clone());
                 }
             }
-            None => all.push((record.owner.clone(), record.rtype, record.ttl, vec![record.data.clone()])),
+            None => all.push((record.owner.clone(), record.rtype, of, record.ttl, vec![record.data.clone()])),
         }
     }
-    all.into_iter().map(|(owner, rtype, ttl, data)| (owner, RrSet { rtype, ttl, data: Arc::from(data) })).collect()
+    all.into_iter().map(|(owner, rtype, _, ttl, data)| (owner, RrSet { rtype, ttl, data: Arc::from(data) })).collect()
 }
 
 /// The sets that lead from `name` to its answer, in order; nothing else of the answer section is believed.
-fn chain(mut sets: Vec<(Name, RrSet)>, name: &Name, rtype: Rtype) -> Vec<(Name, RrSet)> {
+fn chain(mut sets: Vec<(Name, RrSet)>, name: &Name, rtype: Rtype) -> Vec<Link> {
     let (mut chain, mut at) = (Vec::new(), name.clone());
     loop {
-        let fits = |(owner, set): &(Name, RrSet), wanted| *owner == at && (set.rtype == wanted || rtype == Rtype::ANY);
-        if let Some(place) = sets.iter().position(|set| fits(set, rtype)) {
-            chain.push(sets.swap_remove(place));
-            return chain;
-        }
-        let Some(place) = sets.iter().position(|set| fits(set, Rtype::CNAME)) else { return chain };
-        let (owner, alias) = sets.swap_remove(place);
-        let target = alias.data.first().and_then(|data| data.name_at(0));
-        chain.push((owner, alias));
+        let place = |sets: &[(Name, RrSet)], wanted| {
+            let fits = |set: &RrSet| set.rtype == wanted || rtype == Rtype::ANY && set.rtype != Rtype::RRSIG;
+            sets.iter().position(|(owner, set)| *owner == at && fits(set))
+        };
+        let answer = place(&sets, rtype);
+        let Some(found) = answer.or_else(|| place(&sets, Rtype::CNAME)) else { return chain };
+        let (owner, set) = sets.swap_remove(found);
+        let signature = sets
+            .iter()
+            .position(|(of, other)| *of == owner && other.rtype == Rtype::RRSIG && covering(other) == set.rtype);
+        let signature = signature.map(|place| sets.swap_remove(place).1);
+        let target = set.data.first().filter(|_| answer.is_none()).and_then(|data| data.name_at(0));
+        chain.push(Link { owner, set, signature, proofs: Vec::new() });
         let Some(target) = target else { return chain };
         at = target;
     }

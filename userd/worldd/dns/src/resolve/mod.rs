@@ -14,19 +14,19 @@ use arc_swap::ArcSwap;
 
 pub use self::{
     ask::{Network, Upstream},
-    cache::Cache,
+    cache::{Cache, Denial, Link},
 };
 use crate::{
     authority::Clock,
     name::Name,
-    record::{RrSet, Rtype},
+    record::Rtype,
     serve::{Handler, Limiter, Peer, Reply, Transport, Verdict},
     wire::{
         CLASS_IN, HEADER, MESSAGE_MAX, Opcode, Rcode, UDP_EDNS, UDP_PLAIN,
         edns::{self, Edns},
         flag,
         read::{Header, Parsed, Question},
-        write::{Section, Writer},
+        write::{Full, Section, Writer},
     },
     zone::Delta,
 };
@@ -46,14 +46,14 @@ pub struct Outcome {
     /// The outcome.
     pub rcode: Rcode,
     /// The chain of aliases and at its end the answer, each with the remaining time to live in its set.
-    pub answers: Vec<(Name, RrSet)>,
-    /// The SOA record of a denial.
-    pub denial: Option<(Name, RrSet)>,
+    pub answers: Vec<Link>,
+    /// The records of a denial.
+    pub denial: Denial,
 }
 
 impl Outcome {
     fn failure(rcode: Rcode) -> Self {
-        Self { rcode, answers: Vec::new(), denial: None }
+        Self { rcode, answers: Vec::new(), denial: Vec::new() }
     }
 }
 
@@ -184,12 +184,9 @@ impl Client {
         let tail = opt.as_ref().map_or(0, edns::Reply::len);
         writer.reserve(tail);
         let length = writer.len();
-        let answers = outcome.answers.iter().map(|set| (Section::Answer, set));
-        for (section, (owner, set)) in answers.chain(outcome.denial.iter().map(|set| (Section::Authority, set))) {
-            if writer.set_of(section, owner, set, set.ttl).is_err() {
-                writer.truncate_to(length);
-                break;
-            }
+        let dnssec_ok = self.edns.as_ref().is_some_and(|edns| edns.dnssec_ok);
+        if write(&mut writer, outcome, dnssec_ok).is_err() {
+            writer.truncate_to(length);
         }
         writer.release(tail);
         if let Some(opt) = opt {
@@ -198,4 +195,21 @@ impl Client {
         }
         writer.finish()
     }
+}
+
+/// Writes what was found; what proves it only for those who want that.
+fn write(writer: &mut Writer, outcome: &Outcome, dnssec_ok: bool) -> Result<(), Full> {
+    for link in &outcome.answers {
+        writer.set_of(Section::Answer, &link.owner, &link.set, link.set.ttl)?;
+        if let Some(signature) = link.signature.as_ref().filter(|_| dnssec_ok) {
+            writer.set_of(Section::Answer, &link.owner, signature, signature.ttl)?;
+        }
+    }
+    let proofs = outcome.answers.iter().flat_map(|link| &link.proofs);
+    for (owner, set) in outcome.denial.iter().chain(proofs) {
+        if dnssec_ok || set.rtype == Rtype::SOA {
+            writer.set_of(Section::Authority, owner, set, set.ttl)?;
+        }
+    }
+    Ok(())
 }

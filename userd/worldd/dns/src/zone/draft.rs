@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Node, SerialPolicy, Zone};
 use crate::{
+    dnssec::ZoneKeys,
     name::{Name, NameError},
     record::{Rdata, Record, RrSet, Rtype, Soa},
 };
@@ -85,11 +86,13 @@ pub struct Draft {
     removed: Vec<Record>,
     /// A serial set by the change itself.
     own_serial: bool,
+    /// The keys were set.
+    rekeyed: bool,
 }
 
 impl Draft {
     pub(super) fn new(zone: &Zone) -> Self {
-        Self { zone: zone.clone(), added: Vec::new(), removed: Vec::new(), own_serial: false }
+        Self { zone: zone.clone(), added: Vec::new(), removed: Vec::new(), own_serial: false, rekeyed: false }
     }
 
     /// The zone as it would become.
@@ -202,6 +205,14 @@ impl Draft {
         Ok(edited)
     }
 
+    /// Sets the keys that sign the zone. Other keys are a change even where no record is: signatures become others.
+    pub(crate) fn set_keys(&mut self, keys: Arc<ZoneKeys>) {
+        if self.zone.keys.as_ref().is_none_or(|old| !old.same(&keys)) {
+            self.zone.keys = Some(keys);
+            self.rekeyed = true;
+        }
+    }
+
     fn check_owner(&self, owner: &Name) -> Result<(), ZoneError> {
         if owner.is_under(&self.zone.apex) {
             return Ok(());
@@ -264,7 +275,7 @@ impl Draft {
     /// Ends the change: the new zone with a risen serial, the records removed and the records added, SOA records included
     /// (as IXFR tells them, RFC 1995). `None` when nothing is different.
     pub fn finish(mut self, policy: SerialPolicy, now: u32) -> Option<(Zone, Vec<Record>, Vec<Record>)> {
-        if self.added.is_empty() && self.removed.is_empty() {
+        if self.added.is_empty() && self.removed.is_empty() && !self.rekeyed {
             return None;
         }
         if !self.own_serial {

@@ -68,16 +68,41 @@ impl Zone {
         self.nodes.range::<[u8], _>(after).next().is_some_and(|(next, _)| next.as_bytes().starts_with(key))
     }
 
-    /// The node at or before a key in canonical order, wrapping to the last: whose NSEC covers it.
-    pub(crate) fn at_or_before(&self, key: &[u8]) -> Option<&Node> {
-        let until = (Bound::Unbounded, Bound::Included(key));
-        self.nodes.range::<[u8], _>(until).next_back().or_else(|| self.nodes.last()).map(|(_, node)| node.as_ref())
+    /// The node of the NSEC chain at or before a name: the one that owns it or covers it. Names below a delegation are not
+    /// part of the chain; the delegation stands for them.
+    pub(crate) fn covering(&self, name: &LookupKey) -> Option<&Node> {
+        self.covering_key(name.as_bytes())
     }
 
-    /// The node after a key in canonical order, wrapping to the first.
-    pub(crate) fn next_after(&self, key: &[u8]) -> Option<&Node> {
-        let after = (Bound::Excluded(key), Bound::Unbounded);
-        let next = self.nodes.range::<[u8], _>(after).next().or_else(|| self.nodes.first());
+    /// As [`Zone::covering`], by key.
+    pub(crate) fn covering_key(&self, key: &[u8]) -> Option<&Node> {
+        let until = (Bound::Unbounded, Bound::Included(key));
+        let last = self.nodes.range::<[u8], _>(until).next_back().or_else(|| self.nodes.last());
+        let (_, node) = last?;
+        if self.cuts == 0 {
+            return Some(node);
+        }
+        let key = LookupKey::of(node.name.as_wire());
+        match self.find(&key) {
+            Found::Cut(cut) => Some(cut),
+            _ => Some(node),
+        }
+    }
+
+    /// The node after another in the NSEC chain; after the last comes the first.
+    pub(crate) fn next_in_chain(&self, node: &Node) -> Option<&Node> {
+        let key = node.name.key();
+        let mut after = key.as_bytes().to_vec();
+        if node.get(Rtype::NS).is_some() && node.name != self.apex {
+            // All keys below begin with this one; the next greater that does not ends in 1 where this one ends in 0.
+            after.pop();
+            after.push(1);
+        } else {
+            // The least key that is greater.
+            after.push(0);
+        }
+        let range = (Bound::Included(after.as_slice()), Bound::Unbounded);
+        let next = self.nodes.range::<[u8], _>(range).next().or_else(|| self.nodes.first());
         next.map(|(_, node)| node.as_ref())
     }
 

@@ -14,6 +14,7 @@ pub use self::{
     store::{Delta, Journal, JournalError, NoJournal, Store, StoreError},
 };
 use crate::{
+    dnssec::ZoneKeys,
     name::{Key, LookupKey, Name},
     record::{Record, RrSet, Rtype, Soa},
 };
@@ -70,6 +71,8 @@ pub struct Zone {
     /// How many delegations it has; a zone without any need not look for them.
     cuts: usize,
     soa: Soa,
+    /// The keys that sign it; none for an unsigned zone.
+    keys: Option<Arc<ZoneKeys>>,
 }
 
 impl Zone {
@@ -78,7 +81,7 @@ impl Zone {
         let set = RrSet { rtype: Rtype::SOA, ttl, data: Arc::new([soa.to_data()]) };
         let node = Node { name: apex.clone(), sets: Arc::new([set]) };
         let nodes = RedBlackTreeMapSync::new_sync().insert(apex.key(), Arc::new(node));
-        Self { apex_labels: apex.label_count(), apex, nodes, cuts: 0, soa }
+        Self { apex_labels: apex.label_count(), apex, nodes, cuts: 0, soa, keys: None }
     }
 
     /// The zone's name.
@@ -89,6 +92,17 @@ impl Zone {
     /// What its SOA record says.
     pub fn soa(&self) -> &Soa {
         &self.soa
+    }
+
+    /// The keys that sign it; none for an unsigned zone.
+    pub fn keys(&self) -> Option<&ZoneKeys> {
+        self.keys.as_deref()
+    }
+
+    /// How long a denial may be believed, seconds (RFC 2308, section 3; RFC 9077).
+    pub fn denial_ttl(&self) -> u32 {
+        let soa = self.apex_node().and_then(|node| node.get(Rtype::SOA));
+        soa.map_or(0, |soa| soa.ttl).min(self.soa.minimum)
     }
 
     /// The node of the apex.

@@ -1,6 +1,7 @@
 //! The name service as other people's clients see it: dig, drill, kdig, nsupdate, dnspython.
 
 mod harness;
+mod signed;
 
 use std::{
     io::{Read, Write},
