@@ -17,7 +17,7 @@ use crate::{
 /// Lifetime of an authorization code, seconds.
 pub const CODE_S: u64 = 60;
 /// How long a redeemed code is remembered, to notice its second use; seconds.
-const CODE_MEMORY_S: u64 = 36_000;
+const CODE_MEMORY_S: u64 = 600;
 /// Lifetime of a device code, seconds.
 pub const DEVICE_S: u64 = 600;
 /// How often a device may ask, seconds.
@@ -329,9 +329,10 @@ pub fn create_device(
 pub fn find_device<'a>(realm: &'a crate::realm::Realm, typed: &str, now: u64) -> Option<&'a Device> {
     let wanted: String =
         typed.chars().filter(char::is_ascii_alphanumeric).take(9).map(|c| c.to_ascii_uppercase()).collect();
-    realm.devices.values().find(|device| {
-        device.user_code == wanted && device.expires_at > now && device.answer == Answer::Pending
-    })
+    realm
+        .devices
+        .values()
+        .find(|device| device.user_code == wanted && device.expires_at > now && device.answer == Answer::Pending)
 }
 
 /// Redeems a device code, once its user agreed.

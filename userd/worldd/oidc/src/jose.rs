@@ -103,8 +103,7 @@ impl Key {
         let text = |bytes: &[u8]| Value::from(URL_SAFE_NO_PAD.encode(bytes));
         let (pair, thumb, mut jwk) = match stored.algorithm {
             Algorithm::Es256 => {
-                let pair =
-                    EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der).map_err(|_| KeyError)?;
+                let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der).map_err(|_| KeyError)?;
                 let point = pair.public_key().as_ref();
                 if point.len() != 65 {
                     return Err(KeyError);
@@ -124,11 +123,7 @@ impl Key {
                 let (n, e) = rsa_numbers(pair.public_key().as_ref()).ok_or(KeyError)?;
                 let (n, e) = (text(n), text(e));
                 let thumb = format!(r#"{{"e":{e},"kty":"RSA","n":{n}}}"#);
-                let jwk = Map::from_iter([
-                    ("kty".to_owned(), json!("RSA")),
-                    ("n".to_owned(), n),
-                    ("e".to_owned(), e),
-                ]);
+                let jwk = Map::from_iter([("kty".to_owned(), json!("RSA")), ("n".to_owned(), n), ("e".to_owned(), e)]);
                 (Pair::Rs256(pair), thumb, jwk)
             }
         };

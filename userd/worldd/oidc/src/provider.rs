@@ -299,9 +299,8 @@ impl Provider {
             client.id_token_alg == Algorithm::Rs256
                 && (client.may(GrantType::AuthorizationCode) || client.may(GrantType::DeviceCode))
         };
-        let lacks = |realm: &Realm| {
-            realm.keys.signer(Algorithm::Rs256, now).is_none() && realm.clients.values().any(needs)
-        };
+        let lacks =
+            |realm: &Realm| realm.keys.signer(Algorithm::Rs256, now).is_none() && realm.clients.values().any(needs);
         if self.read(realm, lacks) != Some(true) {
             return Ok(());
         }

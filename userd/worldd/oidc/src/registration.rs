@@ -100,7 +100,8 @@ pub fn update(tx: &mut Tx<'_>, mut client: Client, metadata: &Metadata) -> Resul
 /// Puts checked metadata into `client`; returns whether it wants to be public.
 fn fill(realm: &Realm, client: &mut Client, metadata: &Metadata) -> Result<bool, Refusal> {
     let invalid = |text| Refusal::new(ErrorCode::InvalidClientMetadata, text);
-    let bad_uri = |error: UriError| Refusal { code: ErrorCode::InvalidRedirectUri, text: format!("an address {error}").into() };
+    let bad_uri =
+        |error: UriError| Refusal { code: ErrorCode::InvalidRedirectUri, text: format!("an address {error}").into() };
     client.redirect_uris = check_uris(&metadata.redirect_uris).map_err(bad_uri)?;
     client.post_logout_redirect_uris = check_uris(&metadata.post_logout_redirect_uris).map_err(bad_uri)?;
     let backchannel: Vec<String> = metadata.backchannel_logout_uri.iter().cloned().collect();

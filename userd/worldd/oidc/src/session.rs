@@ -63,7 +63,8 @@ pub struct Notice {
 
 /// Ends a session with the tokens that came of it, except those for offline access. Returns who must be told.
 pub fn end(tx: &mut Tx<'_>, sid: &str) -> Vec<Notice> {
-    let grants: Vec<_> = tx.realm().grants.values().filter(|grant| grant.sid.as_deref() == Some(sid)).cloned().collect();
+    let grants: Vec<_> =
+        tx.realm().grants.values().filter(|grant| grant.sid.as_deref() == Some(sid)).cloned().collect();
     let mut notices: Vec<Notice> = Vec::new();
     for grant in grants {
         let uri = tx.realm().clients.get(&grant.client_id).and_then(|client| client.backchannel_logout_uri.clone());

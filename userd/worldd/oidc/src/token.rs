@@ -89,8 +89,7 @@ fn join(scope: &BTreeSet<String>) -> String {
 
 /// Who an access token is for: the audiences of its scopes, and the client itself.
 fn audience(realm: &Realm, client: &Client, scope: &BTreeSet<String>) -> Value {
-    let mut all: BTreeSet<&str> =
-        scope.iter().filter_map(|name| realm.config.scopes.get(name)?.as_deref()).collect();
+    let mut all: BTreeSet<&str> = scope.iter().filter_map(|name| realm.config.scopes.get(name)?.as_deref()).collect();
     all.insert(&client.client_id);
     if all.len() == 1 { json!(client.client_id) } else { json!(all) }
 }

@@ -52,7 +52,8 @@ impl User {
 
     /// Given and family name, or the account name.
     pub fn display_name(&self) -> String {
-        let names: Vec<&str> = [&self.given_name, &self.family_name].into_iter().flatten().map(String::as_str).collect();
+        let names: Vec<&str> =
+            [&self.given_name, &self.family_name].into_iter().flatten().map(String::as_str).collect();
         if names.is_empty() { self.username.clone() } else { names.join(" ") }
     }
 }
@@ -125,7 +126,11 @@ pub enum Checked {
 pub fn check_password(stored: Option<&PasswordHash>, password: &Secret, entropy: &mut dyn Entropy) -> Checked {
     match stored {
         Some(stored) if stored.cost == CHOSEN => {
-            if stored.matches(password) { Checked::Right } else { Checked::Wrong }
+            if stored.matches(password) {
+                Checked::Right
+            } else {
+                Checked::Wrong
+            }
         }
         Some(stored) => {
             let is_right = stored.matches(password);
@@ -135,6 +140,53 @@ pub fn check_password(stored: Option<&PasswordHash>, password: &Secret, entropy:
         None => {
             std::hint::black_box(PasswordHash::new(password, CHOSEN, entropy));
             Checked::Wrong
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::secret::Kernel;
+
+    fn secret(text: &str) -> Secret {
+        Secret::new(text.to_owned())
+    }
+
+    #[test]
+    fn a_cheap_hash_is_replaced_at_the_first_login() {
+        let stored = PasswordHash::new(&secret("right"), GENERATED, &mut Kernel);
+        assert!(matches!(check_password(Some(&stored), &secret("wrong"), &mut Kernel), Checked::Wrong));
+        let Checked::Upgrade(fresh) = check_password(Some(&stored), &secret("right"), &mut Kernel) else {
+            panic!("no upgrade");
+        };
+        assert_eq!(fresh.cost, CHOSEN);
+        assert!(matches!(check_password(Some(&fresh), &secret("right"), &mut Kernel), Checked::Right));
+        assert!(matches!(check_password(Some(&fresh), &secret("wrong"), &mut Kernel), Checked::Wrong));
+        assert!(matches!(check_password(None, &secret("right"), &mut Kernel), Checked::Wrong));
+    }
+
+    #[test]
+    fn the_time_of_a_check_does_not_tell_whether_there_is_an_account() {
+        let cheap = PasswordHash::new(&secret("right"), GENERATED, &mut Kernel);
+        let full = PasswordHash::new(&secret("right"), CHOSEN, &mut Kernel);
+        // The shortest of several runs: what else the machine does can only add.
+        let shortest = |stored: Option<&PasswordHash>, given: &str| -> Duration {
+            let run = || {
+                let start = Instant::now();
+                let checked = check_password(stored, &secret(given), &mut Kernel);
+                let time = start.elapsed();
+                assert_eq!(matches!(checked, Checked::Wrong), given != "right" || stored.is_none());
+                time
+            };
+            (0..7).map(|_| run()).min().unwrap_or_default()
+        };
+        let unknown = shortest(None, "wrong");
+        for (stored, given) in [(&cheap, "wrong"), (&cheap, "right"), (&full, "wrong"), (&full, "right")] {
+            let ratio = shortest(Some(stored), given).as_secs_f64() / unknown.as_secs_f64();
+            assert!((0.67..1.5).contains(&ratio), "{given}: {ratio}");
         }
     }
 }

@@ -121,11 +121,8 @@ async fn forged_login_forms_are_refused() {
     }
     let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(right).finish();
     for origin in ["http://evil.example", "null"] {
-        let headers = [
-            ("content-type", "application/x-www-form-urlencoded"),
-            ("cookie", cookies.as_str()),
-            ("origin", origin),
-        ];
+        let headers =
+            [("content-type", "application/x-www-form-urlencoded"), ("cookie", cookies.as_str()), ("origin", origin)];
         assert_eq!(site.ask("POST", &path, &headers, &body, now()).await.status, 403, "{origin}");
     }
     assert_eq!(site.post(&path, &cookies, &right, now()).await.status, 303, "the real one");

@@ -82,8 +82,7 @@ async fn what_was_answered_is_there_after_a_restart() {
     let made = admin(&site, "POST", "acme/users", json!({"username": "carol"})).await;
     assert_eq!(made.status, 201, "{}", made.text);
     let code = site.log_in(QUERY, now()).await.sent_back("code").expect("a code");
-    let fields =
-        [("grant_type", "authorization_code"), ("code", code.as_str()), ("redirect_uri", support::CALLBACK)];
+    let fields = [("grant_type", "authorization_code"), ("code", code.as_str()), ("redirect_uri", support::CALLBACK)];
     let tokens = site.token(&fields, now()).await.json();
     let revoked = site.token(&[("grant_type", "client_credentials")], now()).await.json();
     let revoked = revoked["access_token"].as_str().expect("a token").to_owned();
@@ -136,9 +135,8 @@ async fn the_spec_makes_realms_users_and_clients_once() {
     for _ in 0..2 {
         for realm in &wanted.realms {
             provider.create_realm(realm.config.clone(), now()).await.expect("a realm");
-            let fill = |tx: &mut netengine_oidc::state::Tx<'_>| {
-                from_spec::fill(tx, realm, &credentials, now(), &mut Kernel)
-            };
+            let fill =
+                |tx: &mut netengine_oidc::state::Tx<'_>| from_spec::fill(tx, realm, &credentials, now(), &mut Kernel);
             let without = provider.change(&realm.config.name, fill).await.expect("stored");
             assert!(without.is_empty(), "{without:?}");
         }

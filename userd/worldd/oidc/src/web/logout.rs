@@ -80,7 +80,8 @@ impl Provider {
                     if !client.is_some_and(|client| client.post_logout_redirect_uris.contains(uri)) {
                         return Err("The application gave an address that is not its own.");
                     }
-                    let state: Vec<(&str, &str)> = params.get("state").map(|state| ("state", state)).into_iter().collect();
+                    let state: Vec<(&str, &str)> =
+                        params.get("state").map(|state| ("state", state)).into_iter().collect();
                     Some(if state.is_empty() { uri.to_owned() } else { with_query(uri, &state) })
                 }
             };

@@ -77,9 +77,8 @@ impl Provider {
             ["protocol", "openid-connect", "token" | "revoke"] => (post, true),
             ["protocol", "openid-connect", "userinfo"] => (both, true),
             ["protocol", "openid-connect", "auth" | "logout"] | ["device"] => (both, false),
-            ["protocol", "openid-connect", "auth", "device"] | ["protocol", "openid-connect", "token", "introspect"] => {
-                (post, false)
-            }
+            ["protocol", "openid-connect", "auth", "device"]
+            | ["protocol", "openid-connect", "token", "introspect"] => (post, false),
             ["login-actions", "authenticate" | "consent" | "logout"] => (post, false),
             ["clients-registrations", "openid-connect"] => (post, false),
             ["clients-registrations", "openid-connect", _] => (&[Method::GET, Method::PUT, Method::DELETE][..], false),

@@ -99,7 +99,8 @@ impl Provider {
 
     /// `userinfo`.
     pub(super) fn user_info(&self, realm: &str, incoming: &Incoming) -> Reply {
-        let form = if incoming.method == Method::POST { incoming.form().unwrap_or_default() } else { Params::default() };
+        let form =
+            if incoming.method == Method::POST { incoming.form().unwrap_or_default() } else { Params::default() };
         let token = incoming.bearer().or(form.get("access_token"));
         let invalid = || Refusal::new(ErrorCode::InvalidToken, "the token does not hold");
         let found = self.read(realm, |realm| {

@@ -8,7 +8,10 @@ use hyper::{
     header::{self, HeaderName},
 };
 
-use crate::{form::Params, refusal::{ErrorCode, Refusal}};
+use crate::{
+    form::Params,
+    refusal::{ErrorCode, Refusal},
+};
 
 /// The time of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -209,7 +209,11 @@ impl Site {
         let reply = self.provider.handle(self.address.ip(), moment, request).await;
         let (head, body) = reply.into_parts();
         let bytes = body.collect().await.expect("a body").to_bytes();
-        Answer { status: head.status.as_u16(), headers: head.headers, text: String::from_utf8_lossy(&bytes).into_owned() }
+        Answer {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            text: String::from_utf8_lossy(&bytes).into_owned(),
+        }
     }
 
     /// Posts a form.

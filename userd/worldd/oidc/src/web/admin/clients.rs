@@ -167,9 +167,11 @@ impl Provider {
             tx.put(Object::Client(client));
             let (head, _) = created(&self.base, realm, "clients", &id).into_parts();
             let mut reply = json_reply(StatusCode::CREATED, &all);
-            reply.headers_mut().extend(head.headers.into_iter().filter(|(name, _)| {
-                name.as_ref().is_some_and(|name| name == hyper::header::LOCATION)
-            }));
+            reply.headers_mut().extend(
+                head.headers
+                    .into_iter()
+                    .filter(|(name, _)| name.as_ref().is_some_and(|name| name == hyper::header::LOCATION)),
+            );
             reply
         })
         .await

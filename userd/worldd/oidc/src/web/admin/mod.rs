@@ -36,7 +36,8 @@ fn not_found() -> Reply {
 
 /// The body as `T`.
 fn body<T: DeserializeOwned>(incoming: &Incoming) -> Result<T, Reply> {
-    serde_json::from_slice(&incoming.body).map_err(|_| said(StatusCode::BAD_REQUEST, "the body is not what is expected"))
+    serde_json::from_slice(&incoming.body)
+        .map_err(|_| said(StatusCode::BAD_REQUEST, "the body is not what is expected"))
 }
 
 /// Says where the new object is.

@@ -110,9 +110,8 @@ impl Provider {
 
     /// `?username=` matches a part, with `exact=true` the whole name; `first` and `max` cut the list.
     fn list_users(&self, realm: &str, incoming: &Incoming) -> Reply {
-        let number = |name: &str, default: usize| {
-            incoming.query.get(name).and_then(|text| text.parse().ok()).unwrap_or(default)
-        };
+        let number =
+            |name: &str, default: usize| incoming.query.get(name).and_then(|text| text.parse().ok()).unwrap_or(default);
         let wanted = incoming.query.get("username").map(str::to_lowercase);
         let is_exact = incoming.query.get("exact") == Some("true");
         self.shown(realm, |realm| {
