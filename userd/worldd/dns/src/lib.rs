@@ -8,6 +8,7 @@ pub mod answer;
 pub mod authority;
 pub mod dnssec;
 pub mod name;
+pub mod notify;
 pub mod plan;
 pub mod record;
 pub mod resolve;

@@ -97,3 +97,6 @@ impl Plan {
         all.into_iter().collect()
     }
 }
+
+#[cfg(test)]
+mod tests;
