@@ -169,7 +169,12 @@ impl Draft {
             return Err(ZoneError::Apex { zone: self.zone.apex.clone(), rtype: record.rtype });
         }
         let set = (!rest.is_empty()).then(|| RrSet { data: rest.into(), ..set.clone() });
+        let is_last = set.is_none();
         self.put(&node, record.rtype, set);
+        if is_last && record.rtype == Rtype::NS {
+            // Without the delegation the digest of its key means nothing.
+            let _ = self.remove_set(&record.owner, Rtype::DS)?;
+        }
         Ok(Edited::Changed)
     }
 
@@ -185,6 +190,9 @@ impl Draft {
             return Ok(Edited::Same);
         }
         self.put(&node, rtype, None);
+        if rtype == Rtype::NS {
+            let _ = self.remove_set(owner, Rtype::DS)?;
+        }
         Ok(Edited::Changed)
     }
 
@@ -288,5 +296,67 @@ impl Draft {
     /// Ends the filling of a zone that was never served: its serial stays.
     pub fn into_zone(self) -> Zone {
         self.zone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::parse(text).expect("a name")
+    }
+
+    fn record(owner: &str, rtype: Rtype, data: &str) -> Record {
+        Record::parse(owner, 60, rtype, data).expect("a record")
+    }
+
+    fn zone() -> Zone {
+        let (primary, mailbox) = (name("ns.x"), name("admin.x"));
+        let soa = Soa { primary, mailbox, serial: 5, refresh: 1, retry: 1, expire: 1, minimum: 1 };
+        let mut draft = Zone::new(name("x"), soa, 60).edit();
+        for (owner, rtype, data) in [
+            ("x", Rtype::NS, "ns.x"),
+            ("sub.x", Rtype::NS, "ns.x"),
+            ("sub.x", Rtype::DS, "1 13 2 AABB"),
+            ("www.x", Rtype::A, "10.0.0.1"),
+        ] {
+            assert_eq!(draft.add(record(owner, rtype, data)), Ok(Edited::Changed));
+        }
+        draft.into_zone()
+    }
+
+    #[test]
+    fn a_change_tells_exactly_what_became_different_and_leaves_the_old_zone_alone() {
+        let old = zone();
+        let mut draft = old.edit();
+        assert_eq!(draft.add(record("www.x", Rtype::A, "10.0.0.2")), Ok(Edited::Changed));
+        assert_eq!(draft.add(record("www.x", Rtype::A, "10.0.0.2")), Ok(Edited::Same));
+        let (new, removed, added) = draft.finish(SerialPolicy::Counted, 0).expect("a change");
+        assert_eq!((old.soa().serial, new.soa().serial), (5, 6));
+        let types = |records: &[Record]| records.iter().map(|record| record.rtype).collect::<Vec<_>>();
+        assert_eq!((types(&removed), types(&added)), (vec![Rtype::SOA], vec![Rtype::A, Rtype::SOA]));
+        assert_eq!(old.node(&name("www.x")).and_then(|node| node.get(Rtype::A)).map(|set| set.data.len()), Some(1));
+        assert!(new.edit().finish(SerialPolicy::Counted, 0).is_none(), "no change, no serial");
+    }
+
+    #[test]
+    fn a_digest_goes_with_its_delegation_and_an_apex_keeps_what_it_needs() {
+        let mut draft = zone().edit();
+        assert_eq!(draft.remove(&record("sub.x", Rtype::NS, "ns.x")), Ok(Edited::Changed));
+        assert!(draft.zone().node(&name("sub.x")).is_none());
+        assert!(matches!(draft.remove(&record("x", Rtype::NS, "ns.x")), Err(ZoneError::Apex { .. })));
+        assert_eq!(draft.remove_name(&name("x")), Ok(Edited::Same));
+    }
+
+    #[test]
+    fn what_no_zone_may_hold_is_refused() {
+        let mut draft = zone().edit();
+        assert!(matches!(draft.add(record("www.x", Rtype::CNAME, "x")), Err(ZoneError::Alias { .. })));
+        assert!(matches!(draft.add(record("www.y", Rtype::A, "10.0.0.1")), Err(ZoneError::Outside { .. })));
+        let nsec = Record { rtype: Rtype::NSEC, ..record("www.x", Rtype::A, "10.0.0.1") };
+        assert!(matches!(draft.add(nsec), Err(ZoneError::Type { .. })));
+        let soa = record("x", Rtype::SOA, "ns.x. admin.x. 5 1 1 1 1");
+        assert!(matches!(draft.add(soa), Err(ZoneError::Soa(_))), "the serial does not rise");
     }
 }
