@@ -8,7 +8,12 @@ use std::{
 };
 
 use http_body_util::{BodyExt, Limited};
-use hyper::{Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    Request, Response, StatusCode,
+    body::{Body, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -76,6 +81,9 @@ where
 /// Reads the body within its bounds and answers.
 pub async fn answer(provider: &Provider, clock: Clock, source: IpAddr, request: Request<Incoming>) -> Reply {
     let (head, body) = request.into_parts();
+    if body.size_hint().lower() > MAX_BODY_BYTES as u64 {
+        return closing(text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n"));
+    }
     let body = match tokio::time::timeout(BODY_TIME, Limited::new(body, MAX_BODY_BYTES).collect()).await {
         Err(_) => return closing(text(StatusCode::REQUEST_TIMEOUT, "the body took too long\n")),
         Ok(Err(_)) => return closing(text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large or broken\n")),
