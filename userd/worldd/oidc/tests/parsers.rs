@@ -23,7 +23,7 @@ fn realm() -> Realm {
 
 proptest! {
     #[test]
-    fn parameters_survive_being_written_again(pairs in prop::collection::btree_map("\\PC{1,12}", "\\PC{1,24}", 0..20)) {
+    fn parameters_survive_being_written_again(pairs in prop::collection::btree_map("[^\\pC\\x{FFFD}]{1,12}", "[^\\pC\\x{FFFD}]{1,24}", 0..20)) {
         let text = form_urlencoded::Serializer::new(String::new()).extend_pairs(&pairs).finish();
         let read = Params::parse(text.as_bytes()).expect("well-formed");
         for (name, value) in &pairs {
