@@ -8,7 +8,7 @@ use netengine_oidc::{
     from_spec,
     provider::{Provider, Settings},
     secret::Kernel,
-    store::{SqliteStore, Store},
+    store::{SqliteStore, Store, StoreError},
 };
 use serde_json::{Value, json};
 use support::{QUERY, Site, now, site, site_with};
@@ -147,4 +147,58 @@ async fn the_spec_makes_realms_users_and_clients_once() {
         assert_eq!(realm.issuer, "https://auth.internal/realms/acme-corp");
         assert_eq!(realm.keys.0.len(), 1);
     });
+}
+
+/// A store whose disk is full for a while.
+#[derive(Default)]
+struct FullDisk {
+    is_full: std::sync::atomic::AtomicBool,
+    stored: std::sync::Mutex<Vec<netengine_oidc::state::Write>>,
+}
+
+impl Store for FullDisk {
+    fn load(&self) -> futures::future::BoxFuture<'_, Result<Vec<netengine_oidc::state::Write>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn commit<'a>(
+        &'a self,
+        writes: &'a [netengine_oidc::state::Write],
+    ) -> futures::future::BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            if self.is_full.load(std::sync::atomic::Ordering::Relaxed) {
+                return Err(StoreError::Database(sqlx::Error::PoolClosed));
+            }
+            self.stored.lock().expect("not poisoned").extend_from_slice(writes);
+            Ok(())
+        })
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_promised_while_the_store_fails_and_nothing_is_lost_after() {
+    let store = Arc::new(FullDisk::default());
+    let site = site_with(Arc::clone(&store) as Arc<dyn Store>).await;
+    let bearer = bearer(&site).await;
+    let headers = [("authorization", bearer.as_str())];
+    let make = |name: &'static str| {
+        let (site, headers) = (&site, &headers);
+        async move {
+            let body = json!({"username": name}).to_string();
+            site.ask("POST", "/admin/realms/acme/users", headers, &body, now()).await.status
+        }
+    };
+    store.is_full.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(make("first").await, 503);
+    store.is_full.store(false, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(make("second").await, 201);
+    let stored = store.stored.lock().expect("not poisoned");
+    let names: Vec<String> = stored
+        .iter()
+        .filter_map(|write| match &write.object {
+            netengine_oidc::state::Object::User(user) => Some(user.username.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(names, ["alice", "first", "second"], "memory and disk agree, in order");
 }
