@@ -230,7 +230,9 @@ mod tests {
     #[test]
     fn names_have_one_form() {
         assert_eq!(Identifier::dns("WWW.Acme.Test").expect("a name").to_string(), "www.acme.test");
-        for bad in ["", ".", "a..b", "*", "*.", "*.*.test", "a.*.test", "10.0.0.1", "a b.test", "a.test.", "ä.test", "_x.test"] {
+        for bad in
+            ["", ".", "a..b", "*", "*.", "*.*.test", "a.*.test", "10.0.0.1", "a b.test", "a.test.", "ä.test", "_x.test"]
+        {
             assert!(Identifier::dns(bad).is_err(), "{bad:?} was accepted");
         }
         for bad in ["10.0.0.01", "fd00:0::1", "FD00::1", "10.0.0.1/32", "::ffff:10.0.0.256", "x"] {

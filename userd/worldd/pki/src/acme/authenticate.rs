@@ -28,7 +28,13 @@ pub struct Signed {
 ///
 /// # Errors
 /// The problem to answer with.
-pub fn authenticate(state: &State, nonces: &mut Nonces, urls: &Urls, url: &str, body: &[u8]) -> Result<Signed, Problem> {
+pub fn authenticate(
+    state: &State,
+    nonces: &mut Nonces,
+    urls: &Urls,
+    url: &str,
+    body: &[u8],
+) -> Result<Signed, Problem> {
     let jws = Jws::parse(body).map_err(refused)?;
     if Algorithm::named(&jws.protected.algorithm).is_none() {
         return Err(Problem::new(Kind::BadSignatureAlgorithm, "this algorithm is not supported"));

@@ -20,7 +20,9 @@ mod render;
 mod state;
 
 pub use authenticate::{Signed, Signer, authenticate};
-pub use decide::{Command, Context, Effect, Entropy, Outcome, Probe, Reply, Verdict, decide, issued, resume, validated};
+pub use decide::{
+    Command, Context, Effect, Entropy, Outcome, Probe, Reply, Verdict, decide, issued, resume, validated,
+};
 pub use limit::Limits;
 pub use nonce::Nonces;
 pub use object::{

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    Account, Authorization, Certificate, ChallengeKind, ChallengeStatus, Id, Order, OrderStatus, Policy, Reply, State,
-    AuthorizationStatus,
+    Account, Authorization, AuthorizationStatus, Certificate, ChallengeKind, ChallengeStatus, Id, Order, OrderStatus,
+    Policy, Reply, State,
 };
 use crate::{
     ca::{Serial, authority::renewal_id},
@@ -138,7 +138,8 @@ pub fn render(state: &State, urls: &Urls, reply: &Reply, now: UnixSeconds) -> Re
         }
         Reply::Authorization(id) => {
             let authorization = state.authorization(id);
-            let mut out = shown(200, urls.authorization(id), authorization.map(|one| authorization_json(urls, one, now)));
+            let mut out =
+                shown(200, urls.authorization(id), authorization.map(|one| authorization_json(urls, one, now)));
             out.retry_after_secs = authorization.and_then(|one| retry(one));
             out
         }

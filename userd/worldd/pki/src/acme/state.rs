@@ -195,9 +195,10 @@ impl State {
         let mut orders = Vec::new();
         for (expires, id) in &self.by_expiry {
             let is_old = expires.saturating_add(3600) <= now;
-            let is_finished = self.orders.get(id).is_none_or(|order| {
-                matches!(order.status_at(now), OrderStatus::Valid | OrderStatus::Invalid)
-            });
+            let is_finished = self
+                .orders
+                .get(id)
+                .is_none_or(|order| matches!(order.status_at(now), OrderStatus::Valid | OrderStatus::Invalid));
             if is_old || (excess > 0 && is_finished) {
                 excess = excess.saturating_sub(1);
                 orders.push(id.clone());

@@ -1,12 +1,10 @@
 //! The root, the intermediate, and when their certificates are made anew.
 
-use netengine_spec::{
-    Spec,
-    model::KeyStorageMode,
-};
+use netengine_spec::{Spec, model::KeyStorageMode};
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, CrlDistributionPoint, CustomExtension, DistinguishedName, DnType,
-    DnValue, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SerialNumber, string::PrintableString,
+    DnValue, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SerialNumber,
+    string::PrintableString,
 };
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
@@ -87,11 +85,9 @@ impl Config {
 
     fn constraints(&self) -> NameConstraints {
         let names = self.scope.permitted_names().into_iter().map(|name| GeneralSubtree::DnsName(name.to_string()));
-        let networks = self
-            .scope
-            .networks
-            .iter()
-            .map(|network| GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(network.network(), network.prefix_len())));
+        let networks = self.scope.networks.iter().map(|network| {
+            GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(network.network(), network.prefix_len()))
+        });
         let permitted: Vec<_> = names.chain(networks).collect();
         // A type of name that is not constrained is allowed altogether: a world without networks permits no address.
         let excluded = match self.scope.networks.is_empty() {
@@ -297,7 +293,12 @@ impl Config {
         Ok(KeyAndCertificate { key: secret, certificate: made.der().to_vec() })
     }
 
-    fn certify_intermediate(&self, secret: Secret, root: &Signer, now: UnixSeconds) -> Result<KeyAndCertificate, CaError> {
+    fn certify_intermediate(
+        &self,
+        secret: Secret,
+        root: &Signer,
+        now: UnixSeconds,
+    ) -> Result<KeyAndCertificate, CaError> {
         let pair = key::load(&secret)?;
         let mut params = authority_params(now, root.not_after)?;
         params.distinguished_name = self.subject(" (intermediate)");
@@ -317,7 +318,8 @@ impl Config {
             Level::Issuing => "issuing",
         };
         if *crl {
-            params.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![format!("{base}/pki/{name}.crl")] }];
+            params.crl_distribution_points =
+                vec![CrlDistributionPoint { uris: vec![format!("{base}/pki/{name}.crl")] }];
         }
         // Authority information access (RFC 5280, section 4.2.2.1): OCSP is .48.1, the issuer's certificate .48.2.
         let describe = |method: u8, url: String| {

@@ -106,12 +106,7 @@ impl CertifiedPublicKey {
         };
         let known = SubjectPublicKeyInfo::from_der(info.raw)
             .map_err(|_| CsrError::Key("P-256, P-384, Ed25519 and RSA are supported"))?;
-        Ok(Self {
-            info: known,
-            is_rsa,
-            hash: jose::sha256(info.raw),
-            raw: info.subject_public_key.data.to_vec(),
-        })
+        Ok(Self { info: known, is_rsa, hash: jose::sha256(info.raw), raw: info.subject_public_key.data.to_vec() })
     }
 
     /// The key of a key pair of ours.

@@ -85,7 +85,8 @@ impl Authority {
 /// The first name that fits as a common name; an empty subject when none does.
 fn subject(identifiers: &BTreeSet<Identifier>) -> DistinguishedName {
     let mut name = DistinguishedName::new();
-    let fits = |identifier: &&Identifier| !matches!(identifier, Identifier::Ip(_)) && identifier.to_string().len() <= 64;
+    let fits =
+        |identifier: &&Identifier| !matches!(identifier, Identifier::Ip(_)) && identifier.to_string().len() <= 64;
     if let Some(first) = identifiers.iter().find(fits) {
         name.push(DnType::CommonName, first.to_string());
     }

@@ -5,6 +5,7 @@ pub mod csr;
 pub mod der;
 pub mod key;
 mod leaf;
+pub mod ocsp;
 mod profile;
 mod revocation;
 
@@ -140,7 +141,93 @@ pub fn pem(label: &str, der: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use netengine_spec::{model::KeyStorageMode, text::DnsName};
+
     use super::*;
+    use crate::name::{Identifier, Scope};
+
+    pub(super) fn config(intermediate: bool) -> Config {
+        Config {
+            common_name: "Root".to_owned(),
+            organization: "NetEngine".to_owned(),
+            country: "XX".to_owned(),
+            root_lifetime_secs: 3650 * 86_400,
+            intermediate,
+            storage: KeyStorageMode::Ephemeral,
+            scope: Scope {
+                zones: Vec::new(),
+                tlds: vec![DnsName::parse("test").expect("a name")],
+                networks: vec!["10.0.0.0/8".parse().expect("a network")],
+            },
+            publication: Publication { base: "http://ca.test".to_owned(), crl: true, ocsp: true },
+        }
+    }
+
+    pub(super) fn authority(intermediate: bool) -> Authority {
+        Authority::open(config(intermediate), None, NOW).expect("an authority").0
+    }
+
+    const NOW: i64 = 1_800_000_000;
+
+    #[test]
+    fn the_authority_stays_the_same_until_its_constraints_change() {
+        let (first, kept) = Authority::open(config(true), None, NOW).expect("made");
+        let (again, same) = Authority::open(config(true), Some(kept.clone()), NOW + 1000).expect("opened");
+        assert_eq!((first.root_pem(), &kept), (again.root_pem(), &same));
+
+        let mut wider = config(true);
+        wider.scope.tlds.push(DnsName::parse("blue").expect("a name"));
+        let (changed, material) = Authority::open(wider, Some(kept.clone()), NOW + 1000).expect("opened");
+        assert_ne!(changed.root_pem(), first.root_pem());
+        assert_eq!(material.root.key, kept.root.key, "the key is the same: what it signed stays good");
+        assert_ne!(
+            material.intermediate.expect("one").certificate,
+            kept.intermediate.clone().expect("one").certificate
+        );
+
+        let (without, _) = Authority::open(config(false), Some(kept), NOW).expect("opened");
+        assert!(!without.has_intermediate());
+        assert_eq!(without.root_pem(), first.root_pem());
+    }
+
+    #[test]
+    fn an_expired_root_is_certified_anew_with_the_same_key() {
+        let (_, kept) = Authority::open(config(false), None, NOW).expect("made");
+        let later = NOW + 3651 * 86_400;
+        let (authority, renewed) = Authority::open(config(false), Some(kept.clone()), later).expect("opened");
+        assert_eq!(renewed.root.key, kept.root.key);
+        assert!(authority.signer(Level::Root).not_after() > later);
+    }
+
+    #[test]
+    fn material_that_does_not_fit_together_is_an_error() {
+        let (_, mut kept) = Authority::open(config(false), None, NOW).expect("made");
+        let (_, other) = Authority::open(config(false), None, NOW).expect("made");
+        kept.root.key = other.root.key;
+        assert!(matches!(Authority::open(config(false), Some(kept.clone()), NOW), Err(CaError::Certificate)));
+        kept.root.certificate.clear();
+        assert!(matches!(Authority::open(config(false), Some(kept), NOW), Err(CaError::Certificate)));
+    }
+
+    #[test]
+    fn nobody_gets_a_certificate_for_what_lies_outside() {
+        let authority = authority(false);
+        let (pair, _) = key::generate().expect("a key");
+        let public = CertifiedPublicKey::of(&pair).expect("a key");
+        let profiles = Profiles::default();
+        let profile = profiles.get("classic").expect("a profile");
+        let issue = |name: Identifier| authority.issue(&[name].into(), &public, profile, NOW);
+        for outside in ["example.com", "test", "*.test"] {
+            let refused = issue(Identifier::dns(outside).expect("a name"));
+            assert!(matches!(refused, Err(CaError::Outside { .. })), "{outside}");
+        }
+        assert!(matches!(issue(Identifier::ip("192.0.2.1").expect("an address")), Err(CaError::Outside { .. })));
+        let leaf = issue(Identifier::dns("www.acme.test").expect("a name")).expect("a certificate");
+        assert_eq!(leaf.not_after, NOW + i64::from(profile.lifetime_secs) - 1);
+        let expired =
+            authority.issue(&[Identifier::dns("a.test").expect("a name")].into(), &public, profile, i64::MAX / 4);
+        assert!(matches!(expired, Err(CaError::Expired)));
+    }
 
     #[test]
     fn serials_are_positive_have_one_length_and_survive_text() {
@@ -149,7 +236,13 @@ mod tests {
             assert!((0x40..0x80).contains(&serial.bytes()[0]));
             assert_eq!(Serial::from_hex(&serial.to_string()), Some(serial));
         }
-        for bad in ["", "zz", "+f000000000000000000000000000000", "00000000000000000000000000000000", "é000000000000000000000000000000"] {
+        for bad in [
+            "",
+            "zz",
+            "+f000000000000000000000000000000",
+            "00000000000000000000000000000000",
+            "é000000000000000000000000000000",
+        ] {
             assert_eq!(Serial::from_hex(bad), None, "{bad}");
         }
     }

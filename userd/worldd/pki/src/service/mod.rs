@@ -182,15 +182,8 @@ impl<S: Store> Service<S> {
             let now = self.now();
             let Machine { state, nonces, limits, .. } = &mut *machine;
             let signed = acme::authenticate(state, nonces, &self.urls, url, body)?;
-            let mut context = Context {
-                state,
-                policy: &self.policy,
-                urls: &self.urls,
-                limits,
-                entropy: &mut System,
-                now,
-                source,
-            };
+            let mut context =
+                Context { state, policy: &self.policy, urls: &self.urls, limits, entropy: &mut System, now, source };
             let mut outcome = acme::decide(&mut context, command, &signed)?;
             let mut probes = Vec::new();
             for effect in outcome.effects {
@@ -228,13 +221,7 @@ impl<S: Store> Service<S> {
     }
 
     /// Signs what an order asks for.
-    fn issue(
-        &self,
-        state: &State,
-        order: &Id,
-        request: &crate::ca::Request,
-        now: Now,
-    ) -> Result<Vec<Change>, Problem> {
+    fn issue(&self, state: &State, order: &Id, request: &crate::ca::Request, now: Now) -> Result<Vec<Change>, Problem> {
         let profile = state.order(order).and_then(|order| self.policy.profiles.get(&order.profile));
         let profile = profile.ok_or_else(|| Problem::absent("profile"))?;
         let leaf = self.authority.issue(&request.identifiers, &request.key, profile, now.wall).map_err(|error| {

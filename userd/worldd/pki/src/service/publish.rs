@@ -8,7 +8,10 @@ use std::sync::{
 use super::{Service, unix_seconds};
 use crate::{
     acme::Change,
-    ca::{CaError, Level},
+    ca::{
+        CaError, Level, Serial,
+        ocsp::{self, Status},
+    },
     clock::UnixSeconds,
     store::Store,
 };
@@ -70,6 +73,21 @@ impl<S: Store> Service<S> {
             "issuing.crl" if authority.config().publication.crl => Some(self.revocation_list(Level::Issuing)?),
             _ => None,
         })
+    }
+
+    /// The answer to an OCSP request; `None` when OCSP is not enabled. Always of the type
+    /// `application/ocsp-response`.
+    pub fn ocsp(&self, request: &[u8]) -> Option<Vec<u8>> {
+        let status = |serial: Serial| match self.machine().state.certificate(serial) {
+            None => Status::Unknown,
+            Some(certificate) => certificate.revoked.map_or(Status::Good, Status::Revoked),
+        };
+        let authority = self.authority();
+        authority
+            .config()
+            .publication
+            .ocsp
+            .then(|| ocsp::answer(authority, Level::Issuing, request, status, unix_seconds()))
     }
 
     fn revocation_list(&self, level: Level) -> Result<Published, CaError> {

@@ -62,8 +62,10 @@ impl SqliteStore {
         for table in TABLES {
             sqlx::query(table).execute(&mut *transaction).await.map_err(&make)?;
         }
-        let version: Option<i64> =
-            sqlx::query_scalar("SELECT version FROM pki_version").fetch_optional(&mut *transaction).await.map_err(&make)?;
+        let version: Option<i64> = sqlx::query_scalar("SELECT version FROM pki_version")
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(&make)?;
         match version {
             Some(VERSION) => {}
             Some(other) => return Err(StoreError::Content(format!("it is of version {other}, not {VERSION}"))),
@@ -187,7 +189,8 @@ impl Store for SqliteStore {
         let keep = failed("keep the authority's keys");
         let mut open = self.pool.begin().await.map_err(&keep)?;
         sqlx::query("DELETE FROM pki_material").execute(&mut *open).await.map_err(&keep)?;
-        let levels = [Some(("root", &material.root)), material.intermediate.as_ref().map(|kept| ("intermediate", kept))];
+        let levels =
+            [Some(("root", &material.root)), material.intermediate.as_ref().map(|kept| ("intermediate", kept))];
         for (level, kept) in levels.into_iter().flatten() {
             let query = sqlx::query("INSERT INTO pki_material (level, key, certificate) VALUES (?, ?, ?)")
                 .bind(level)

@@ -48,7 +48,9 @@ pub(super) async fn check(network: &Network, probe: &Probe) -> Verdict {
     match (is_there, texts.is_empty()) {
         (true, _) => Ok(()),
         (false, true) => Err(Problem::new(Kind::Dns, format!("there is no TXT record at {name}"))),
-        (false, false) => Err(Problem::new(Kind::IncorrectResponse, format!("no TXT record at {name} is the right one"))),
+        (false, false) => {
+            Err(Problem::new(Kind::IncorrectResponse, format!("no TXT record at {name} is the right one")))
+        }
     }
 }
 
@@ -113,10 +115,12 @@ fn query(id: u16, name: &str, rtype: Rtype) -> Option<Message<Vec<u8>>> {
     let mut question = builder.question();
     question.push((&name, rtype, Class::IN)).ok()?;
     let mut additional = question.additional();
-    additional.opt(|opt| {
-        opt.set_udp_payload_size(1232);
-        Ok(())
-    }).ok()?;
+    additional
+        .opt(|opt| {
+            opt.set_udp_payload_size(1232);
+            Ok(())
+        })
+        .ok()?;
     Some(additional.into_message())
 }
 

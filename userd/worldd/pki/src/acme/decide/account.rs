@@ -4,10 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    super::{
-        Account, AccountStatus, Change, Id, Kind, OrderStatus, Problem, Signed, Signer,
-        authenticate::refused,
-    },
+    super::{Account, AccountStatus, Change, Id, Kind, OrderStatus, Problem, Signed, Signer, authenticate::refused},
     Context, Outcome, Reply, account, expect_post_as_get, payload,
 };
 use crate::jose::{Identity, Jwk, Jws, verify_mac};
@@ -106,7 +103,9 @@ fn bind(context: &Context<'_>, key: &Jwk, binding: Option<Value>, url: &str) -> 
     // An unknown name and a wrong MAC answer alike.
     let is_good = external.keys.get(name).is_some_and(|mac| verify_mac(&jws, mac.expose()));
     if !is_good || context.state.is_external_used(name) {
-        return Err(Problem::unauthorized("the external account binding is not valid, or was used for another account"));
+        return Err(Problem::unauthorized(
+            "the external account binding is not valid, or was used for another account",
+        ));
     }
     match serde_json::from_slice::<Jwk>(&jws.payload) {
         Ok(bound) if bound == *key => Ok(Some(name.clone())),

@@ -13,7 +13,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use serde::de::DeserializeOwned;
 
-use super::{Account, Change, ChallengeKind, Id, Limits, Policy, Problem, Signed, Signer, State, Urls};
+use super::{Account, ChallengeKind, Change, Id, Limits, Policy, Problem, Signed, Signer, State, Urls};
 use crate::{
     ca::{Request, Serial},
     clock::Now,
@@ -190,7 +190,8 @@ fn account<'a>(context: &Context<'a>, signed: &Signed) -> Result<&'a Account, Pr
 
 /// The payload; unknown members are ignored (RFC 8555, section 7.1).
 fn payload<T: DeserializeOwned>(signed: &Signed) -> Result<T, Problem> {
-    serde_json::from_slice(&signed.payload).map_err(|error| Problem::malformed(format!("cannot read the payload: {error}")))
+    serde_json::from_slice(&signed.payload)
+        .map_err(|error| Problem::malformed(format!("cannot read the payload: {error}")))
 }
 
 /// # Errors

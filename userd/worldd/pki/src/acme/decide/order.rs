@@ -43,8 +43,7 @@ pub(super) fn new(context: &mut Context<'_>, signed: &Signed) -> Result<Outcome,
     let replaces = wanted.replaces.map(|text| replaced(context, &owner, &identifiers, &text)).transpose()?;
 
     let now = context.now.wall;
-    let waiting =
-        context.state.orders_of(&owner).filter(|order| order.status_at(now) == OrderStatus::Pending).count();
+    let waiting = context.state.orders_of(&owner).filter(|order| order.status_at(now) == OrderStatus::Pending).count();
     if waiting >= context.policy.pending_orders_per_account {
         let mut problem = Problem::new(Kind::RateLimited, "too many orders of this account are pending");
         problem.retry_after_secs = Some(60);
@@ -137,7 +136,13 @@ fn replaced(
     }
 }
 
-fn authorization(context: &mut Context<'_>, owner: &Id, order: &Id, identifier: &Identifier, expires: i64) -> Authorization {
+fn authorization(
+    context: &mut Context<'_>,
+    owner: &Id,
+    order: &Id,
+    identifier: &Identifier,
+    expires: i64,
+) -> Authorization {
     let mut token = [0; 32];
     context.entropy.fill(&mut token);
     let challenge =
@@ -190,32 +195,20 @@ pub(super) fn finalize(context: &Context<'_>, id: &Id, signed: &Signed) -> Resul
         return Err(bad("the key of the account must not be certified".to_owned()));
     }
     let still_valid = order.authorizations.iter().all(|id| {
-        context
-            .state
-            .authorization(id)
-            .is_some_and(|one| one.status_at(context.now.wall) == AuthorizationStatus::Valid)
+        context.state.authorization(id).is_some_and(|one| one.status_at(context.now.wall) == AuthorizationStatus::Valid)
     });
     if !still_valid {
         return Err(Problem::unauthorized("an authorization of the order is no longer valid"));
     }
     let effect = Effect::Issue { order: id.clone(), request: Box::new(request) };
-    Ok(Outcome {
-        changes: Vec::new(),
-        effects: vec![effect],
-        reply: Reply::Order { id: id.clone(), created: false },
-    })
+    Ok(Outcome { changes: Vec::new(), effects: vec![effect], reply: Reply::Order { id: id.clone(), created: false } })
 }
 
 /// What follows from a certificate that was signed for an order.
 ///
 /// # Errors
 /// When the order is gone.
-pub fn issued(
-    state: &super::State,
-    order: &Id,
-    leaf: &Leaf,
-    key: &CertifiedPublicKey,
-) -> Result<Vec<Change>, Problem> {
+pub fn issued(state: &super::State, order: &Id, leaf: &Leaf, key: &CertifiedPublicKey) -> Result<Vec<Change>, Problem> {
     let mut order = state.order(order).cloned().ok_or_else(|| Problem::absent("order"))?;
     let mut changes = vec![Change::Issued {
         certificate: Certificate::of(
