@@ -5,11 +5,19 @@
 mod support;
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use netengine_oidc::store::SqliteStore;
+use netengine_oidc::{
+    from_spec::{Wanted, WantedRealm, WantedUser, fill},
+    provider::{Provider, Settings},
+    realm::RealmConfig,
+    secret::Kernel,
+    state::Tx,
+    store::SqliteStore,
+};
 use support::{QUERY, SECRET, now, site_with};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -65,4 +73,35 @@ async fn main() {
         "password logins (argon2id, 12 MiB, 3 passes): {:.0}/s",
         f64::from(logins) / start.elapsed().as_secs_f64()
     );
+
+    let start = Instant::now();
+    let store = SqliteStore::open(&directory.path().join("large.db")).await.expect("a store");
+    let provider = Provider::open(
+        Settings { base: "https://auth.internal".into(), admin_realm: None },
+        Arc::new(store),
+        tokio::sync::mpsc::channel(1).0,
+    )
+    .await
+    .expect("a provider");
+    let users = |org: usize| {
+        (0..10).map(move |n| WantedUser {
+            username: format!("user{n}"),
+            email: format!("{n}@{org}"),
+            roles: Vec::new(),
+        })
+    };
+    let realms = (0..100).map(|org| WantedRealm {
+        config: RealmConfig::new(&format!("org{org}")),
+        users: users(org).collect(),
+        services: BTreeMap::new(),
+    });
+    let base = "https://auth.internal".to_owned();
+    let wanted = Wanted { base, admin_realm: String::new(), realms: realms.collect() };
+    let credentials = wanted.credentials(&mut Kernel);
+    for realm in &wanted.realms {
+        provider.create_realm(realm.config.clone(), now()).await.expect("a realm");
+        let fill = |tx: &mut Tx<'_>| fill(tx, realm, &credentials, now(), &mut Kernel);
+        assert!(provider.change(&realm.config.name, fill).await.expect("stored").is_empty());
+    }
+    println!("100 realms with 1,000 users: {} ms", start.elapsed().as_millis());
 }

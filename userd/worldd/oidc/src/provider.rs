@@ -226,16 +226,28 @@ impl Provider {
         Ok(())
     }
 
-    /// Makes a realm with a signing key, or gives an existing one these settings.
+    /// Makes a realm with a signing key, or gives an existing one these settings; writes nothing when it has them.
     ///
     /// # Errors
     /// [`ChangeError`].
     pub async fn create_realm(&self, config: RealmConfig, now: u64) -> Result<(), ChangeError> {
         let name = config.name.clone();
+        let is_new = {
+            let mut inner = self.lock();
+            let is_new = !inner.realms.contains_key(&name);
+            inner.realms.entry(name.clone()).or_insert_with(|| Realm::new(&self.base, config.clone()));
+            is_new
+        };
         let key = Key::generate(Algorithm::Es256, now)?;
-        self.lock().realms.entry(name.clone()).or_insert_with(|| Realm::new(&self.base, config.clone()));
         self.change(&name, |tx| {
-            tx.put(Object::Realm(config));
+            let mut config = config;
+            // Roles that an administrator made stay.
+            for (role, text) in &tx.realm().config.roles {
+                config.roles.entry(role.clone()).or_insert_with(|| text.clone());
+            }
+            if is_new || config != tx.realm().config {
+                tx.put(Object::Realm(config));
+            }
             if tx.realm().keys.signer(Algorithm::Es256, now).is_none() {
                 tx.put(Object::Key(key.kid.clone(), key.stored.clone()));
             }

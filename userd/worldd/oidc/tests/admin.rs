@@ -57,6 +57,11 @@ async fn users_clients_and_roles_are_made_changed_and_removed() {
     }
     assert!(admin(&site, "GET", "acme/clients/wiki", Value::Null).await.json().get("secret").is_none());
     assert_eq!(admin(&site, "DELETE", "acme/clients/wiki", Value::Null).await.status, 204);
+    // The same settings again: what the administrator made stays.
+    assert_eq!(admin(&site, "POST", "other/roles", json!({"name": "kept"})).await.status, 201);
+    let again = netengine_oidc::realm::RealmConfig::new("other");
+    site.provider.create_realm(again, now()).await.expect("there");
+    assert_eq!(admin(&site, "GET", "other/roles/kept", Value::Null).await.status, 200);
     // The admin realm reaches the others; without a token there is nothing to see.
     assert_eq!(admin(&site, "GET", "other/users", Value::Null).await.json(), json!([]));
     assert_eq!(site.ask("GET", "/admin/realms/none/users", &[], "", now()).await.status, 401);
