@@ -1,0 +1,102 @@
+//! From a spec to zones: pure. What the name servers of a world are, and what each of them says.
+
+mod apply;
+mod build;
+mod reverse;
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use netengine_spec::Spec;
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    apply::{Applied, ApplyError},
+    reverse::{reverse_name, reverse_zone},
+};
+use crate::zone::SerialPolicy;
+
+/// Time to live of what changes with the spec only, seconds.
+pub const TTL: u32 = 3600;
+/// How long a denial is believed, seconds: short, because names of a world are made while people watch.
+pub const DENIAL_TTL: u32 = 5;
+
+/// A host of the world that is not in the spec: vantage hosts, the services' own addresses, hosts of ANDs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct HostAddress {
+    /// Its name; without a dot it is taken as a name in the platform zone.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+}
+
+/// One record in presentation form. Names are absolute, without the final dot but for the root.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PlannedRecord {
+    /// Whose it is.
+    pub owner: String,
+    /// Time to live, seconds.
+    pub ttl: u32,
+    /// Mnemonic of the type.
+    pub rtype: String,
+    /// The data.
+    pub data: String,
+}
+
+/// One zone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedZone {
+    /// Its primary name server.
+    pub primary: String,
+    /// Where it is served.
+    pub addresses: Vec<IpAddr>,
+    /// Its records but SOA, sorted.
+    pub records: Vec<PlannedRecord>,
+}
+
+/// How long the keys of signed zones are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyLifetimes {
+    /// Key-signing keys, days.
+    pub ksk_days: u32,
+    /// Zone-signing keys, days.
+    pub zsk_days: u32,
+}
+
+/// Everything the name service of a world is to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The zones by name.
+    pub zones: BTreeMap<String, PlannedZone>,
+    /// The responsible mailbox of all zones, as a name.
+    pub mailbox: String,
+    /// Serials count from 1 instead of telling the time.
+    pub serials_counted: bool,
+    /// Where resolvers begin: zone name and the addresses of its servers. The root alone, if the world has one.
+    pub hints: Vec<(String, Vec<IpAddr>)>,
+    /// Where a recursive resolver is to answer: the gateway addresses of all networks.
+    pub resolvers: Vec<IpAddr>,
+    /// Zones are signed.
+    pub dnssec: Option<KeyLifetimes>,
+}
+
+impl Plan {
+    /// Plans the name service of a world whose further hosts are `hosts`.
+    pub fn of(spec: &Spec, hosts: &[HostAddress]) -> Self {
+        build::plan(spec, hosts)
+    }
+
+    /// How serials rise.
+    pub fn policy(&self) -> SerialPolicy {
+        if self.serials_counted { SerialPolicy::Counted } else { SerialPolicy::Timestamp }
+    }
+
+    /// The addresses where an authoritative server answers.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let all: std::collections::BTreeSet<_> =
+            self.zones.values().flat_map(|zone| zone.addresses.iter().copied()).collect();
+        all.into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

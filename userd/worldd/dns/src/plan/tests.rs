@@ -1,0 +1,95 @@
+use std::path::Path;
+
+use netengine_spec::{Source, Sources};
+
+use super::*;
+use crate::{
+    name::Name,
+    record::{Record, Rtype},
+    zone::{NoJournal, Store, StoreError},
+};
+
+fn of(file: &str, sets: &[&str]) -> Plan {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../examples").join(file);
+    let base = Source { name: file.to_owned(), text: std::fs::read_to_string(path).expect("the example") };
+    let sets = sets.iter().map(|&set| set.to_owned()).collect();
+    let loaded = netengine_spec::load(&Sources { base, overlay: None, sets }, &|_: &str| None).expect("a spec");
+    Plan::of(&loaded.spec, &[HostAddress { name: "vantage".to_owned(), address: [10, 0, 0, 200].into() }])
+}
+
+fn has(plan: &Plan, zone: &str, owner: &str, rtype: &str, data: &str) -> bool {
+    let records = plan.zones.get(zone).map_or(&[][..], |zone| &zone.records);
+    records.iter().any(|record| record.owner == owner && record.rtype == rtype && record.data == data)
+}
+
+#[test]
+fn every_example_makes_zones() {
+    for file in ["minimal.yaml", "single-org.yaml", "dev-sandbox.yaml", "spec.base.yaml"] {
+        let plan = of(file, &[]);
+        let catalog = plan.catalog(1).expect("zones");
+        assert!(catalog.addresses().count() >= 2, "{file}");
+        for (name, zone) in &plan.zones {
+            assert!(has(&plan, name, name, "NS", &zone.primary), "{file}: {name} has its name server");
+        }
+    }
+}
+
+#[test]
+fn undeclared_top_level_domains_are_delegated_to_the_platform_server() {
+    let plan = of("minimal.yaml", &[]);
+    assert!(has(&plan, ".", "internal", "NS", "ns.platform.internal"));
+    assert!(has(&plan, ".", "ns.platform.internal", "A", "10.0.0.3"), "glue");
+    assert!(has(&plan, "internal", "auth.internal", "A", "10.0.0.12"));
+    assert!(has(&plan, "internal", "platform.internal", "NS", "ns.platform.internal"));
+    assert!(has(&plan, "platform.internal", "vantage.platform.internal", "A", "10.0.0.200"));
+    assert!(has(&plan, "0.0.10.in-addr.arpa", "200.0.0.10.in-addr.arpa", "PTR", "vantage.platform.internal"));
+}
+
+#[test]
+fn a_mirrored_name_is_a_zone_of_its_own() {
+    let mode = "gateway_portal.real_internet={mode: mirrored, service_mirrors: [{real_hostname: www.example.com, \
+                in_world_service: 10.0.0.14}]}";
+    let plan = of("minimal.yaml", &[mode]);
+    assert!(has(&plan, ".", "www.example.com", "NS", "ns.platform.internal"));
+    assert!(has(&plan, "www.example.com", "www.example.com", "A", "10.0.0.14"));
+}
+
+#[test]
+fn a_domain_with_name_servers_of_its_own_is_delegated_with_glue() {
+    let domain = "domain_registry.initial_domains=[{domain: acme.corp, org: acme-corp, records: [{type: NS, value: \
+                  ns.acme.corp}, {name: ns, type: A, value: 10.20.0.9}]}]";
+    let plan = of("single-org.yaml", &[domain]);
+    assert!(!plan.zones.contains_key("acme.corp"));
+    assert!(has(&plan, "corp", "acme.corp", "NS", "ns.acme.corp"));
+    assert!(has(&plan, "corp", "ns.acme.corp", "A", "10.20.0.9"));
+}
+
+#[test]
+fn a_changed_plan_changes_what_differs_and_keeps_what_others_added() {
+    let domains = |list: &str| of("single-org.yaml", &[&format!("domain_registry.initial_domains=[{list}]")]);
+    let record = |kind: &str, value: &str| format!("{{name: www, type: {kind}, value: {value}}}");
+    let acme = |records: &str| format!("{{domain: acme.corp, org: acme-corp, records: [{records}]}}");
+    let old = domains(&acme(&record("A", "10.0.0.50")));
+    let store = Store::new(old.catalog(1).expect("zones"), old.policy(), NoJournal);
+    let acme_name = Name::parse("acme.corp").expect("a name");
+    let leased = Record::parse("lease.acme.corp", 60, Rtype::A, "10.20.0.7").expect("a record");
+    let added = store.change(&acme_name, 5, |draft| draft.add(leased).map(drop).map_err(StoreError::from));
+    assert!(added.expect("added").is_some());
+
+    let new = domains(&format!("{}, {{domain: beta.corp, org: acme-corp}}", acme(&record("CNAME", "mail.internal"))));
+    let applied = new.apply(&old, &store, 10).expect("applied");
+    assert_eq!((applied.created, applied.deleted), (1, 0));
+    let catalog = store.snapshot();
+    let zone = catalog.zone(&acme_name).expect("the zone");
+    let www = zone.node(&Name::parse("www.acme.corp").expect("a name")).expect("www");
+    assert!(www.get(Rtype::CNAME).is_some() && www.get(Rtype::A).is_none());
+    assert!(zone.node(&Name::parse("lease.acme.corp").expect("a name")).is_some(), "the lease stays");
+    assert!(
+        catalog.servers_of(&Name::parse("beta.corp").expect("a name")).eq(["10.0.0.5".parse::<IpAddr>().expect("ip")])
+    );
+    assert_eq!(new.apply(&new, &store, 20).expect("applied"), Applied::default(), "again does nothing");
+
+    let applied = old.apply(&new, &store, 30).expect("applied");
+    assert_eq!((applied.created, applied.deleted), (0, 1));
+    assert!(store.snapshot().zone(&Name::parse("beta.corp").expect("a name")).is_none());
+}

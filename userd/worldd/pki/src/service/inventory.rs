@@ -1,0 +1,120 @@
+//! Listing what was issued, and certificates for the world's own services.
+
+use std::collections::BTreeSet;
+
+use super::{Service, unix_seconds};
+use crate::{
+    acme::{Certificate, Change},
+    ca::{CaError, CertifiedPublicKey, Profile, Reason, Revocation, Secret, Serial, key},
+    name::Identifier,
+    store::{Halted, Store, StoreError},
+};
+
+/// One line of the list of certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// What is known of it.
+    pub certificate: Certificate,
+    /// Whether it is valid by its dates and not revoked.
+    pub is_good: bool,
+}
+
+/// A certificate of the world's own, with its key.
+#[derive(Debug, Clone)]
+pub struct OwnCertificate {
+    /// Its number.
+    pub serial: Serial,
+    /// The certificate and its issuers, the root left out, DER.
+    pub chain: Vec<Vec<u8>>,
+    /// Its key.
+    pub key: Secret,
+    /// Valid until.
+    pub not_after: i64,
+}
+
+/// Why no certificate was made.
+#[derive(Debug, thiserror::Error)]
+pub enum OwnError {
+    /// It could not be signed.
+    #[error("cannot make a certificate for a service of the world")]
+    Authority(#[from] CaError),
+    /// It could not be kept.
+    #[error("cannot make a certificate for a service of the world")]
+    Halted(#[from] Halted),
+    /// It is not there.
+    #[error("cannot find the certificate {0}")]
+    Absent(Serial),
+}
+
+impl<S: Store> Service<S> {
+    /// The certificates behind this serial number, in the order of their numbers; at most `limit`.
+    pub fn list(&self, after: Option<Serial>, limit: usize) -> Vec<Listed> {
+        let now = unix_seconds();
+        let machine = self.machine();
+        let all = machine.state.certificates().filter(|one| after.is_none_or(|after| one.serial > after));
+        let listed = |certificate: &Certificate| Listed {
+            certificate: certificate.clone(),
+            is_good: certificate.revoked.is_none() && (certificate.not_before..=certificate.not_after).contains(&now),
+        };
+        all.take(limit).map(listed).collect()
+    }
+
+    /// One certificate: what is known of it, and it as DER.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn show(&self, serial: Serial) -> Result<Option<(Certificate, Vec<u8>)>, StoreError> {
+        let Some(known) = self.machine().state.certificate(serial).cloned() else { return Ok(None) };
+        Ok(self.store.certificate(serial).await?.map(|der| (known, der)))
+    }
+
+    /// Makes a key and a certificate for a service of the world itself. It is listed like any other.
+    ///
+    /// # Errors
+    /// [`OwnError`]; then there is no certificate.
+    pub async fn issue_own(&self, names: BTreeSet<Identifier>, profile: &Profile) -> Result<OwnCertificate, OwnError> {
+        let (pair, secret) = key::generate()?;
+        let public = CertifiedPublicKey::of(&pair).map_err(CaError::PublicKey)?;
+        let leaf = self.authority.issue(&names, &public, profile, unix_seconds())?;
+        let certificate = Certificate::of(&leaf, &public, None, names, "own".to_owned());
+        self.change(|_| Ok(vec![Change::Issued { certificate, der: leaf.der.clone() }])).await?;
+        let mut chain = vec![leaf.der];
+        if self.authority.has_intermediate() {
+            chain.push(self.authority.signer(crate::ca::Level::Issuing).certificate().to_vec());
+        }
+        Ok(OwnCertificate { serial: leaf.serial, chain, key: secret, not_after: leaf.not_after })
+    }
+
+    /// Revokes a certificate in the operator's name. A certificate that is revoked stays as it is.
+    ///
+    /// # Errors
+    /// [`OwnError::Absent`], or [`OwnError::Halted`] when it could not be kept.
+    pub async fn revoke(&self, serial: Serial, reason: Reason) -> Result<(), OwnError> {
+        let revocation = Revocation { at: unix_seconds(), reason };
+        self.change(|state| match state.certificate(serial) {
+            None => Err(OwnError::Absent(serial)),
+            Some(certificate) if certificate.revoked.is_some() => Ok(Vec::new()),
+            Some(_) => Ok(vec![Change::Revoked { serial, revocation }]),
+        })
+        .await
+    }
+
+    /// Decides, applies, and waits until it is kept.
+    async fn change(
+        &self,
+        decide: impl FnOnce(&crate::acme::State) -> Result<Vec<Change>, OwnError>,
+    ) -> Result<(), OwnError> {
+        let place = self.journal.place().await?;
+        let kept = {
+            let mut machine = self.machine();
+            if machine.is_halted {
+                return Err(Halted.into());
+            }
+            let changes = decide(&machine.state)?;
+            changes.iter().for_each(|change| machine.state.apply(change));
+            self.published.note(&changes);
+            place.hand_over(changes)
+        };
+        Ok(kept.wait().await?)
+    }
+}

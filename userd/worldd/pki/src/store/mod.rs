@@ -1,0 +1,66 @@
+//! Where the authority's state is kept.
+
+mod journal;
+mod memory;
+mod sqlite;
+
+pub use journal::{Halted, Journal, Writer};
+pub use memory::MemoryStore;
+pub use sqlite::SqliteStore;
+
+use std::future::Future;
+
+use crate::{
+    acme::Change,
+    ca::{Material, Serial},
+};
+
+/// Why a store cannot do something.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database refused.
+    #[error("cannot {doing} in the store of the authority")]
+    Database {
+        /// What was tried.
+        doing: &'static str,
+        /// Why not.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// What is kept is not what this release writes.
+    #[error("cannot read what the store of the authority keeps: {0}")]
+    Content(String),
+}
+
+/// Keeps the state. What `commit` has answered for is there after the process was killed.
+pub trait Store: Send + Sync + 'static {
+    /// Everything that was kept, as changes; certificates come with their revocation and without their DER.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn load(&self) -> impl Future<Output = Result<Vec<Change>, StoreError>> + Send;
+
+    /// Keeps all the changes, in their order, or none of them.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then none is kept.
+    fn commit(&self, changes: &[Change]) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// A certificate, DER.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn certificate(&self, serial: Serial) -> impl Future<Output = Result<Option<Vec<u8>>, StoreError>> + Send;
+
+    /// The authority's keys and certificates.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn material(&self) -> impl Future<Output = Result<Option<Material>, StoreError>> + Send;
+
+    /// Keeps the authority's keys and certificates in place of those before.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn keep_material(&self, material: &Material) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
