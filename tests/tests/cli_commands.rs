@@ -81,6 +81,8 @@ fn every_command_has_the_documented_json() {
     assert_eq!(keys(&removal["objects"][0]), ["kind", "object"]);
     let down = json(&["down", "minimal", "--json"], 0);
     assert_eq!((&down["kind"], &down["state"]), (&json!("down"), &json!("done")));
+    let listed = removal["objects"].as_array().map(|all| all.len() as u64);
+    assert_eq!(down["changes"].as_u64(), listed, "what --dry-run listed: {removal}");
     assert_eq!(json(&["list", "--json"], 0), json!([]));
 }
 

@@ -126,10 +126,10 @@ impl Attempt<'_> {
         let is_changing = steps.iter().any(|step| step.kind != StepKind::Check);
         let keys = if is_changing { self.keys(&steps).await? } else { BTreeMap::new() };
         let seen = (!is_changing).then_some(observed);
-        let (changes, checked) = self.run_graph(&steps, &keys, seen).await?;
+        let checked = self.run_graph(&steps, &keys, seen).await?;
         let checked = checked.ok_or_else(|| internal("the check did not run"))?;
         let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(Success { phase: check::phase_done(checked.detail, millis), services: checked.services, changes })
+        Ok(Success { phase: check::phase_done(checked.detail, millis), services: checked.services })
     }
 
     async fn keys(&self, steps: &[Step]) -> Result<BTreeMap<StepKind, CallKey>, AttemptError> {
@@ -152,12 +152,12 @@ impl Attempt<'_> {
         steps: &[Step],
         keys: &BTreeMap<StepKind, CallKey>,
         seen: Option<Observed>,
-    ) -> Result<(u64, Option<check::Checked>), AttemptError> {
+    ) -> Result<Option<check::Checked>, AttemptError> {
         let mut waiting: Vec<&Step> = steps.iter().collect();
         let mut done: Vec<StepKind> = Vec::new();
         let mut running: FuturesUnordered<BoxFuture<'_, (StepKind, Result<StepResult, AttemptError>)>> =
             FuturesUnordered::new();
-        let (mut changes, mut checked, mut failed) = (0, None, None);
+        let (mut checked, mut failed) = (None, None);
         loop {
             if failed.is_none()
                 && let Err(stop) = self.stop.check()
@@ -177,7 +177,6 @@ impl Attempt<'_> {
             match running.next().await {
                 None => break,
                 Some((kind, Ok(result))) => {
-                    changes += result.changes;
                     if kind != StepKind::Check && self.is_recorded && failed.is_none() {
                         let stored = self.orchestrator.store().step_done(self.operation, kind, result.changes).await;
                         if let Err(error) = stored {
@@ -192,7 +191,7 @@ impl Attempt<'_> {
         }
         match failed {
             Some(error) => Err(error),
-            None if waiting.is_empty() => Ok((changes, checked)),
+            None if waiting.is_empty() => Ok(checked),
             None => Err(internal("steps wait for each other").into()),
         }
     }

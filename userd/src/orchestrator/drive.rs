@@ -29,10 +29,10 @@ const AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs
 
 /// Drives `operation` to its end. While the database does not let it, it is taken up again, as after a restart.
 pub(super) async fn drive(orchestrator: &Orchestrator, mut operation: Operation, cancel: CancellationToken) {
-    let mut pause = AGAIN.0;
+    let (mut pause, mut removed) = (AGAIN.0, 0);
     loop {
         let ended = match operation.kind {
-            Kind::Down => drive_down(orchestrator, &operation).await,
+            Kind::Down => drive_down(orchestrator, &operation, &mut removed).await,
             Kind::Up | Kind::Repair => drive_up(orchestrator, &operation, cancel.clone()).await,
         };
         let Err(error) = ended else { return };
@@ -43,12 +43,13 @@ pub(super) async fn drive(orchestrator: &Orchestrator, mut operation: Operation,
     }
 }
 
-async fn drive_down(orchestrator: &Orchestrator, operation: &Operation) -> Result<(), StoreError> {
+/// `removed` counts objects over all tries: what one try removed is not there for the next.
+async fn drive_down(orchestrator: &Orchestrator, operation: &Operation, removed: &mut u64) -> Result<(), StoreError> {
     let world = &operation.world;
     match orchestrator.root().delete_world(ids::call_key(), world.id, world.owner).await {
         Ok(deleted) => {
-            let removed = u64::try_from(deleted.removed.len()).unwrap_or(u64::MAX);
-            written(|| orchestrator.store().finish_down(operation, removed)).await
+            *removed = removed.saturating_add(u64::try_from(deleted.removed.len()).unwrap_or(u64::MAX));
+            written(|| orchestrator.store().finish_down(operation, *removed)).await
         }
         Err(error) => {
             let problem = error.problem(format!("cannot remove world \"{}\"", world.name));

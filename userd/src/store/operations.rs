@@ -90,8 +90,6 @@ pub struct Success {
     pub phase: PhaseStatus,
     /// Its services.
     pub services: Vec<ServiceStatus>,
-    /// Objects changed.
-    pub changes: u64,
 }
 
 impl Store {
@@ -154,7 +152,7 @@ impl Store {
         for (step, _) in steps {
             let row = sqlx::query(
                 "INSERT INTO steps (operation, step, call_key, state) VALUES ($1, $2, $3, 'planned') \
-                 ON CONFLICT (operation, step) DO UPDATE SET state = 'planned' RETURNING call_key",
+                 ON CONFLICT (operation, step) DO UPDATE SET state = steps.state RETURNING call_key",
             )
             .bind(operation.id.to_string())
             .bind(step.as_str())
@@ -182,16 +180,20 @@ impl Store {
         changes: u64,
     ) -> Result<(), StoreError> {
         let mut change = self.begin().await?;
-        sqlx::query("UPDATE steps SET state = 'done' WHERE operation = $1 AND step = $2")
-            .bind(operation.id.to_string())
-            .bind(step.as_str())
-            .execute(change.sql())
-            .await?;
-        sqlx::query("UPDATE operations SET changes = changes + $2 WHERE id = $1")
-            .bind(operation.id.to_string())
-            .bind(i64::try_from(changes).unwrap_or(i64::MAX))
-            .execute(change.sql())
-            .await?;
+        // A step that an earlier run has done is answered by rootd from its key, and counted once.
+        let newly =
+            sqlx::query("UPDATE steps SET state = 'done' WHERE operation = $1 AND step = $2 AND state <> 'done'")
+                .bind(operation.id.to_string())
+                .bind(step.as_str())
+                .execute(change.sql())
+                .await?;
+        if newly.rows_affected() > 0 {
+            sqlx::query("UPDATE operations SET changes = changes + $2 WHERE id = $1")
+                .bind(operation.id.to_string())
+                .bind(i64::try_from(changes).unwrap_or(i64::MAX))
+                .execute(change.sql())
+                .await?;
+        }
         let done = NewEvent::new("step.done", Some(operation.id), format!("{} done", step.as_str())).phase(0);
         change.event(&operation.world, done.data(json!({"step": step.as_str(), "changes": changes}))).await?;
         change.commit().await
@@ -212,9 +214,13 @@ impl Store {
         let done = NewEvent::new("phase.done", Some(operation.id), message).phase(0).data(json!({ "millis": millis }));
         change.event(&operation.world, done).await?;
         change.end_operation(operation, OperationState::Done, None).await?;
-        let message = format!("{} done, {} changes", operation.kind.as_str(), success.changes);
-        let done =
-            NewEvent::new("operation.done", Some(operation.id), message).data(json!({"changes": success.changes}));
+        let counted = sqlx::query("SELECT changes FROM operations WHERE id = $1")
+            .bind(operation.id.to_string())
+            .fetch_one(change.sql())
+            .await?;
+        let changes: i64 = counted.try_get(0)?;
+        let message = format!("{} done, {changes} changes", operation.kind.as_str());
+        let done = NewEvent::new("operation.done", Some(operation.id), message).data(json!({ "changes": changes }));
         change.event(&operation.world, done).await?;
         change.commit().await
     }

@@ -179,6 +179,13 @@ async fn steps_keep_their_keys_and_events_their_order() {
         assert_eq!(store.plan_steps(&operation, &steps).await.expect("planned again"), keys);
         store.step_done(&operation, StepKind::Network, 3).await.expect("done");
 
+        // The same step, driven again after a restart, is counted once.
+        assert_eq!(store.plan_steps(&operation, &steps).await.expect("planned again"), keys);
+        store.step_done(&operation, StepKind::Network, 3).await.expect("done again");
+        let id = crate::decide::OperationRef { id: operation.id, owner: ALICE };
+        let shown = decide(Principal::user(ALICE), act::ViewOperation, id).expect("her own");
+        assert_eq!(store.operation(&shown).await.expect("shown").changes, 3);
+
         let interrupted = store.interrupted().await.expect("read");
         assert_eq!(interrupted.len(), 1);
         assert_eq!((interrupted[0].id, interrupted[0].world.clone()), (operation.id, operation.world.clone()));
