@@ -140,7 +140,7 @@ pub fn render(state: &State, urls: &Urls, reply: &Reply, now: UnixSeconds) -> Re
             let authorization = state.authorization(id);
             let mut out =
                 shown(200, urls.authorization(id), authorization.map(|one| authorization_json(urls, one, now)));
-            out.retry_after_secs = authorization.and_then(|one| retry(one));
+            out.retry_after_secs = authorization.and_then(retry);
             out
         }
         Reply::Challenge(id, kind) => {
@@ -148,7 +148,7 @@ pub fn render(state: &State, urls: &Urls, reply: &Reply, now: UnixSeconds) -> Re
             let body = authorization.and_then(|one| challenge_json(urls, one, *kind));
             let mut out = shown(200, urls.challenge(id, *kind), body);
             out.links.push(("up", urls.authorization(id)));
-            out.retry_after_secs = authorization.and_then(|one| retry(one));
+            out.retry_after_secs = authorization.and_then(retry);
             out
         }
     }

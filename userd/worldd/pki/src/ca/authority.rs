@@ -265,6 +265,9 @@ impl Config {
     fn fits_root(&self, kept: &KeyAndCertificate, now: UnixSeconds) -> Result<bool, CaError> {
         let pair = key::load(&kept.key)?;
         let (_, have) = X509Certificate::from_der(&kept.certificate).map_err(|_| CaError::Certificate)?;
+        if have.public_key().subject_public_key.data != pair.public_key_raw() {
+            return Err(CaError::Certificate);
+        }
         let made = self.root_params(now)?.self_signed(&pair).map_err(sign("root"))?;
         let (_, want) = X509Certificate::from_der(made.der()).map_err(|_| CaError::Certificate)?;
         let lifetime = |certificate: &X509Certificate<'_>| {

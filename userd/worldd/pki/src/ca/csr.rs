@@ -242,12 +242,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_change_of_a_byte_is_read_or_refused(at in 0usize..10_000, to in any::<u8>()) {
-            let (_, mut der) = request(|_| {});
+        fn no_change_of_a_byte_changes_what_was_signed(at in 0usize..10_000, to in any::<u8>()) {
+            let (key, mut der) = request(|_| {});
             let at = at % der.len();
-            let was = der[at];
             der[at] = to;
-            prop_assert!(Request::parse(&der).is_err() || was == to);
+            // What is outside the signed part may be written in more than one way.
+            if let Ok(read) = Request::parse(&der) {
+                prop_assert_eq!(read.identifiers, [Identifier::dns("www.acme.test").expect("a name")].into());
+                prop_assert_eq!(&read.key.raw, key.public_key_raw());
+            }
         }
 
         #[test]

@@ -142,6 +142,11 @@ impl<S: Store> Service<S> {
         &self.authority
     }
 
+    /// The store.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
     /// Where things are.
     pub fn urls(&self) -> &Urls {
         &self.urls

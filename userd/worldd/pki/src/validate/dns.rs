@@ -57,8 +57,8 @@ pub(super) async fn check(network: &Network, probe: &Probe) -> Verdict {
 /// The addresses of a name, IPv4 first.
 pub(super) async fn addresses(resolver: SocketAddr, name: &DnsName) -> Result<Vec<IpAddr>, Problem> {
     let (v4, v6) = tokio::join!(ask(resolver, name.as_str(), Rtype::A), ask(resolver, name.as_str(), Rtype::AAAA));
-    let v4_found = v4.as_ref().map(|answer| records::<A>(answer)).unwrap_or_default();
-    let v6_found = v6.as_ref().map(|answer| records::<Aaaa>(answer)).unwrap_or_default();
+    let v4_found = v4.as_ref().map(records::<A>).unwrap_or_default();
+    let v6_found = v6.as_ref().map(records::<Aaaa>).unwrap_or_default();
     let found: Vec<_> = v4_found
         .into_iter()
         .map(|a| IpAddr::V4(a.addr()))

@@ -76,10 +76,8 @@ fn redirected(from: &Uri, response: &Response<Incoming>) -> Option<Uri> {
             Uri::from_parts(parts).ok()?
         }
     };
-    let is_plain = match (to.scheme_str(), to.port_u16()) {
-        (Some("http"), None | Some(80)) | (Some("https"), None | Some(443)) => true,
-        _ => false,
-    };
+    let is_plain =
+        matches!((to.scheme_str(), to.port_u16()), (Some("http"), None | Some(80)) | (Some("https"), None | Some(443)));
     is_plain.then_some(to)
 }
 

@@ -46,7 +46,7 @@ fn openssl_asks_by_ocsp_and_believes_the_answer() {
     ));
     let ask = |how: &str| {
         world.client(&format!(
-            "openssl ocsp -issuer issuing.pem -cert lego/certificates/www.acme.test.crt -CAfile both.pem {how} \
+            "openssl ocsp {how} -issuer issuing.pem -cert lego/certificates/www.acme.test.crt -CAfile both.pem \
                  -url $(openssl x509 -in lego/certificates/www.acme.test.crt -noout -ocsp_uri)"
         ))
     };

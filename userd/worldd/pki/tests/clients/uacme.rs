@@ -27,7 +27,7 @@ fn uacme_gets_renews_and_revokes_and_changes_its_key() {
     assert_ne!(first, second);
     world.client(&format!("{uacme} -t EC newkey"));
     world.client(&format!("{uacme} -t EC issue '*.acme.test'"));
-    world.verify("uacme/*.acme.test/cert.pem", "any.acme.test");
+    world.verify("uacme/acme.test/cert.pem", "any.acme.test");
     world.client(&format!("{uacme} revoke {file}"));
     assert!(world.is_revoked(&second) && !world.is_revoked(&first));
     world.client(&format!("{uacme} deactivate"));

@@ -1,0 +1,53 @@
+//! What the store refuses was never answered with success, and is not believed afterwards.
+
+use crate::client::Server;
+
+impl Server {
+    /// What a full disk does.
+    fn refuse(&self, refuses: bool) {
+        self.service.store().refuse(refuses);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_that_was_not_kept_was_not_issued() {
+    let server = Server::start().await;
+    let client = server.registered().await;
+    let order = client.order(&["a.test"]).await.is(201);
+    let ready = client.authorize(&order).await;
+    let key = rcgen::KeyPair::generate().expect("a key");
+    server.refuse(true);
+    let refused = client.finalize(&ready, &["a.test"], &key).await.refused("serverInternal", 503);
+    assert!(refused.headers.contains_key("retry-after"));
+    server.refuse(false);
+    // Until the state has been read anew everything is refused; then the order is as it was kept.
+    loop {
+        let said = client.post(order.header("location"), None).await;
+        if said.status == 200 {
+            assert_eq!(said.json()["status"], "ready");
+            break;
+        }
+        said.refused("serverInternal", 503);
+        tokio::time::advance(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(server.service.list(None, 10).is_empty());
+    client.finalize(&ready, &["a.test"], &key).await.is(200);
+    assert_eq!(server.service.list(None, 10).len(), 1);
+}
+
+#[tokio::test]
+async fn own_certificates_are_listed_and_revoked_by_the_operator() {
+    use netengine_pki::{ca::Profiles, ca::Reason, name::Identifier};
+    let server = Server::start().await;
+    let profiles = Profiles::default();
+    let names = [Identifier::dns("ca.test").expect("a name")].into();
+    let profile = profiles.get("shortlived").expect("a profile");
+    let own = server.service.issue_own(names, profile).await.expect("a certificate");
+    assert_eq!(own.chain.len(), 2);
+    server.service.revoke(own.serial, Reason::Superseded).await.expect("revoked");
+    server.service.revoke(own.serial, Reason::KeyCompromise).await.expect("revoked already");
+    let (known, _) = server.service.show(own.serial).await.expect("read").expect("there");
+    assert_eq!(known.revoked.map(|revocation| revocation.reason), Some(Reason::Superseded));
+    let outside = [Identifier::dns("example.com").expect("a name")].into();
+    assert!(server.service.issue_own(outside, profile).await.is_err());
+}
