@@ -199,17 +199,17 @@ mod tests {
     #[test]
     fn our_own_units_are_understood_whole() {
         let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../systemd");
-        for (name, capabilities, kept) in [
-            ("netengine-rootd.service", 3, true),
-            ("netengine-spawn.service", 5, true),
-            ("netengine-userd.service", 0, false),
+        for (name, program, capabilities, sockets, kept) in [
+            ("netengine-rootd.service", "netengine-rootd", 3, 2, true),
+            ("netengine-spawn.service", "netengine-rootd", 5, 1, false),
+            ("netengine-userd.service", "netengine-userd", 0, 2, false),
         ] {
             let unit = Unit::read(&units.join(name)).expect("readable");
             directive::check(&unit).expect("no unknown directive");
             let service = Service::from_unit(&unit, Some(Path::new("/b"))).expect("understood");
             assert_eq!(service.ambient.len(), capabilities);
             assert_eq!(service.bounding.as_ref().map(Vec::len), Some(capabilities));
-            assert_eq!(service.command[0], format!("/b/{}", name.replace(".service", "")));
+            assert_eq!(service.command[0], format!("/b/{program}"));
             assert!(
                 !service.command.iter().any(|word| word.starts_with("/usr/lib/netengine/")),
                 "{:?}",
@@ -217,7 +217,7 @@ mod tests {
             );
             assert_eq!(service.runtime.kept, kept);
             assert!(service.notifies && service.restarts && service.no_new_privileges);
-            assert_eq!(service.sockets.len(), 2);
+            assert_eq!(service.sockets.len(), sockets);
             assert_eq!(service.umask, 0o077);
         }
     }
