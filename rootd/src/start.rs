@@ -228,8 +228,8 @@ async fn attend(broker: &Arc<Broker>) -> Outcome<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
-            _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+            _ = terminate.recv() => return leave(broker).await,
+            _ = interrupt.recv() => return leave(broker).await,
             () = broker.workers.gone.notified() => {
                 tracing::error!("a worker is gone; all start anew");
                 return Ok(ExitCode::FAILURE);
@@ -244,6 +244,14 @@ async fn attend(broker: &Arc<Broker>) -> Outcome<ExitCode> {
             }
         }
     }
+}
+
+/// A holder that keeps nothing goes too; one that keeps worlds stays for the next start.
+async fn leave(broker: &Broker) -> Outcome<ExitCode> {
+    if let Err(error) = broker.holder.quit().await {
+        tracing::warn!(%error, "the holder did not hear that we leave");
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Tells the service manager that we serve (sd_notify(3)).

@@ -41,6 +41,21 @@ async fn a_network_comes_up_equal_to_its_plan_and_goes_away() {
 }
 
 #[test]
+fn daemons_that_stop_leave_no_process_when_they_keep_nothing() {
+    let mut host = Host::new();
+    let path = format!("{}/minimal.yaml", netengine_tests::EXAMPLES);
+    assert!(host.cli(ALICE, &["up", &path]).status.success());
+    assert!(host.cli(ALICE, &["down", "--yes"]).status.success());
+    host.stop_daemons();
+    // The holder hears the farewell and ends; nothing tells when, so it is looked for until it is gone.
+    let deadline = std::time::Instant::now() + netengine_tests::DEADLINE;
+    let ours = || host.shell(netengine_tests::ROOT, "pgrep -x 'ne-.*|netengine-.*' || true");
+    while !ours().is_empty() {
+        assert!(std::time::Instant::now() < deadline, "left: {}", ours());
+    }
+}
+
+#[test]
 fn both_directions_of_a_tcp_flow_to_the_services_node_cross_the_router() {
     let host = Host::new();
     let up = host.cli(ALICE, &["up", &format!("{}/minimal.yaml", netengine_tests::EXAMPLES)]);
