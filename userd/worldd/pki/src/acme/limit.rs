@@ -46,7 +46,7 @@ impl Limits {
             return Ok(());
         }
         let mut problem = Problem::new(Kind::RateLimited, format!("too many {what}: {limit} in an hour are allowed"));
-        problem.retry_after_secs = Some(((WINDOW_MS - age) / 1000 + 1) as u32);
+        problem.retry_after_secs = Some((WINDOW_MS - age).div_ceil(1000) as u32);
         Err(problem)
     }
 
@@ -76,7 +76,7 @@ mod tests {
             assert_eq!(limits.count("orders", "a", 3, at(0)), Ok(()));
         }
         let refused = limits.count("orders", "a", 3, at(1000)).expect_err("refused");
-        assert_eq!((refused.kind, refused.retry_after_secs), (Kind::RateLimited, Some(3600)));
+        assert_eq!((refused.kind, refused.retry_after_secs), (Kind::RateLimited, Some(3599)));
         assert_eq!(limits.count("orders", "b", 3, at(1000)), Ok(()));
         assert_eq!(limits.count("orders", "a", 3, at(WINDOW_MS)), Ok(()));
     }

@@ -64,6 +64,8 @@ pub struct Policy {
     pub accounts_per_hour: u32,
     /// Accounts in all.
     pub accounts: usize,
+    /// Certificates that are not yet expired, in all: what is known of each is in memory, some 700 bytes.
+    pub certificates: usize,
     /// Orders kept in memory in all; the oldest that are finished go first.
     pub orders: usize,
 }
@@ -84,6 +86,7 @@ impl Policy {
             failures_per_hour: 30,
             accounts_per_hour: 500,
             accounts: 20_000,
+            certificates: 50_000,
             orders: 20_000,
         }
     }

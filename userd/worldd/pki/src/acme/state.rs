@@ -10,6 +10,9 @@ use crate::{
     clock::UnixSeconds,
 };
 
+/// How long a certificate is known after it has expired.
+const KEPT_AFTER_EXPIRY_SECS: i64 = 30 * 24 * 3600;
+
 /// One change. Applying it twice is the same as once; a store that has kept it can make the same state again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
@@ -175,6 +178,18 @@ impl State {
     /// All certificates by number.
     pub fn certificates(&self) -> impl Iterator<Item = &Certificate> {
         self.certificates.values()
+    }
+
+    /// How many certificates are known.
+    pub fn certificate_count(&self) -> usize {
+        self.certificates.len()
+    }
+
+    /// Forgets certificates that have expired so long ago that no list names them. The store keeps them.
+    pub fn forget_expired(&mut self, now: UnixSeconds) {
+        let is_of_interest = |one: &Certificate| one.not_after.saturating_add(KEPT_AFTER_EXPIRY_SECS) > now;
+        self.certificates.retain(|_, one| is_of_interest(one));
+        self.revoked.retain(|serial, _| self.certificates.contains_key(serial));
     }
 
     /// What a revocation list says: revoked, and not expired since long.

@@ -132,8 +132,9 @@ pub enum Level {
 pub struct Signer {
     issuer: Issuer<'static, KeyPair>,
     certificate: Vec<u8>,
+    serial: Option<Serial>,
     not_after: UnixSeconds,
-    /// SHA-256 over the DER of the subject's name, as OCSP asks for it; SHA-1 likewise.
+    /// The subject's name, DER: OCSP names an issuer by a digest of it and of the key.
     pub(super) name_der: Vec<u8>,
     pub(super) public_key_raw: Vec<u8>,
     key_identifier: Vec<u8>,
@@ -149,11 +150,20 @@ impl Signer {
             return Err(CaError::Certificate);
         }
         let not_after = certificate.validity().not_after.timestamp();
+        let serial = Serial::from_bytes(certificate.raw_serial());
         let name_der = certificate.subject().as_raw().to_vec();
         let der = rustls::pki_types::CertificateDer::from(kept.certificate.as_slice());
         let public_key_raw = pair.public_key_raw().to_vec();
         let issuer = Issuer::from_ca_cert_der(&der, pair).map_err(|_| CaError::Certificate)?;
-        Ok(Self { issuer, certificate: kept.certificate.clone(), not_after, name_der, public_key_raw, key_identifier })
+        Ok(Self {
+            issuer,
+            certificate: kept.certificate.clone(),
+            serial,
+            not_after,
+            name_der,
+            public_key_raw,
+            key_identifier,
+        })
     }
 
     /// For signing with the library.
@@ -164,6 +174,11 @@ impl Signer {
     /// Its certificate, DER.
     pub fn certificate(&self) -> &[u8] {
         &self.certificate
+    }
+
+    /// The number of its certificate.
+    pub fn serial(&self) -> Option<Serial> {
+        self.serial
     }
 
     /// Until when its certificate is valid.

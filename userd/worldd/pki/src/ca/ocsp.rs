@@ -52,7 +52,7 @@ enum Refusal {
 struct Asked<'a> {
     certificate_id: &'a [u8],
     serial: Option<Serial>,
-    is_ours: bool,
+    issuer: Option<Level>,
 }
 
 struct Parsed<'a> {
@@ -63,19 +63,20 @@ struct Parsed<'a> {
 /// Answers a request. There is always an answer; what cannot be answered says so.
 pub fn answer(
     authority: &Authority,
-    level: Level,
     request: &[u8],
-    status: impl Fn(Serial) -> Status,
+    status: impl Fn(Level, Serial) -> Status,
     now: UnixSeconds,
 ) -> Vec<u8> {
     let refused = |refusal: Refusal| sequence(&[&element(tag::ENUMERATED, &[&[refusal as u8]])]);
-    let Some(parsed) = (request.len() <= MAX_LEN).then(|| parse(authority, level, request)).flatten() else {
+    let Some(parsed) = (request.len() <= MAX_LEN).then(|| parse(authority, request)).flatten() else {
         return refused(Refusal::Malformed);
     };
-    if parsed.asked.iter().any(|asked| !asked.is_ours) {
+    // One answer has one signature: all certificates must be of one issuer, and that one of ours.
+    let level = parsed.asked.first().and_then(|asked| asked.issuer);
+    let Some(level) = level.filter(|level| parsed.asked.iter().all(|asked| asked.issuer == Some(*level))) else {
         return refused(Refusal::Unauthorized);
-    }
-    match respond(authority, level, &parsed, status, now) {
+    };
+    match respond(authority, level, &parsed, |serial| status(level, serial), now) {
         Ok(response) => response,
         Err(error) => {
             tracing::error!(service = "pki", "{error}");
@@ -85,7 +86,7 @@ pub fn answer(
 }
 
 /// OCSPRequest (section 4.1.1).
-fn parse<'a>(authority: &Authority, level: Level, request: &'a [u8]) -> Option<Parsed<'a>> {
+fn parse<'a>(authority: &Authority, request: &'a [u8]) -> Option<Parsed<'a>> {
     let (request, rest) = expect(request, tag::SEQUENCE)?;
     if !rest.is_empty() {
         return None;
@@ -101,7 +102,7 @@ fn parse<'a>(authority: &Authority, level: Level, request: &'a [u8]) -> Option<P
     let mut asked = Vec::new();
     while !list.is_empty() {
         let (one, rest) = expect(list, tag::SEQUENCE)?;
-        asked.push(certificate_id(authority, level, one)?);
+        asked.push(certificate_id(authority, one)?);
         list = rest;
     }
     let is_good = !asked.is_empty() && asked.len() <= MAX_CERTIFICATES;
@@ -115,7 +116,7 @@ fn parse<'a>(authority: &Authority, level: Level, request: &'a [u8]) -> Option<P
 }
 
 /// Request ::= SEQUENCE { reqCert CertID, ... }.
-fn certificate_id<'a>(authority: &Authority, level: Level, one: &'a [u8]) -> Option<Asked<'a>> {
+fn certificate_id<'a>(authority: &Authority, one: &'a [u8]) -> Option<Asked<'a>> {
     let (content, after) = expect(one, tag::SEQUENCE)?;
     let whole = &one[..one.len() - after.len()];
     let (algorithm, rest) = expect(content, tag::SEQUENCE)?;
@@ -128,12 +129,15 @@ fn certificate_id<'a>(authority: &Authority, level: Level, one: &'a [u8]) -> Opt
         SHA256 => Some(&aws_lc_rs::digest::SHA256),
         _ => None,
     };
-    let signer = authority.signer(level);
-    let is_ours = digest.is_some_and(|digest| {
-        let hash = |bytes: &[u8]| aws_lc_rs::digest::digest(digest, bytes);
-        hash(&signer.name_der).as_ref() == name_hash && hash(&signer.public_key_raw).as_ref() == key_hash
-    });
-    rest.is_empty().then(|| Asked { certificate_id: whole, serial: Serial::from_bytes(serial), is_ours })
+    let is_of = |level: Level| {
+        let signer = authority.signer(level);
+        digest.is_some_and(|digest| {
+            let hash = |bytes: &[u8]| aws_lc_rs::digest::digest(digest, bytes);
+            hash(&signer.name_der).as_ref() == name_hash && hash(&signer.public_key_raw).as_ref() == key_hash
+        })
+    };
+    let issuer = [Level::Issuing, Level::Root].into_iter().find(|level| is_of(*level));
+    rest.is_empty().then(|| Asked { certificate_id: whole, serial: Serial::from_bytes(serial), issuer })
 }
 
 /// The content of the nonce extension. `None` for extensions that cannot be read; `Some(None)` for none of interest.
@@ -208,7 +212,7 @@ mod tests {
     fn requests_that_are_none_are_called_malformed() {
         let authority = authority(false);
         for request in [&b""[..], b"GET /", &[0x30, 0], &[0x30; MAX_LEN + 1]] {
-            let answered = answer(&authority, Level::Issuing, request, |_| Status::Good, 0);
+            let answered = answer(&authority, request, |_, _| Status::Good, 0);
             assert_eq!(answered, [0x30, 3, 0x0a, 1, 1]);
         }
     }
@@ -220,7 +224,7 @@ mod tests {
         let hash = element(tag::OCTET_STRING, &[&[7; 32]]);
         let id = sequence(&[&algorithm, &hash, &hash, &der::integer(&[1])]);
         let request = sequence(&[&sequence(&[&sequence(&[&sequence(&[&id])])])]);
-        let answered = answer(&authority, Level::Issuing, &request, |_| Status::Good, 0);
+        let answered = answer(&authority, &request, |_, _| Status::Good, 0);
         assert_eq!(answered, [0x30, 3, 0x0a, 1, 6]);
     }
 
@@ -228,7 +232,7 @@ mod tests {
         #[test]
         fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..128)) {
             let authority = authority(false);
-            prop_assert!(!answer(&authority, Level::Issuing, &bytes, |_| Status::Good, 0).is_empty());
+            prop_assert!(!answer(&authority, &bytes, |_, _| Status::Good, 0).is_empty());
         }
     }
 }

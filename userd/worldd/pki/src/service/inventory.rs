@@ -28,6 +28,8 @@ pub struct OwnCertificate {
     pub chain: Vec<Vec<u8>>,
     /// Its key.
     pub key: Secret,
+    /// Valid from.
+    pub not_before: i64,
     /// Valid until.
     pub not_after: i64,
 }
@@ -82,7 +84,8 @@ impl<S: Store> Service<S> {
         if self.authority.has_intermediate() {
             chain.push(self.authority.signer(crate::ca::Level::Issuing).certificate().to_vec());
         }
-        Ok(OwnCertificate { serial: leaf.serial, chain, key: secret, not_after: leaf.not_after })
+        let (not_before, not_after) = (leaf.not_before, leaf.not_after);
+        Ok(OwnCertificate { serial: leaf.serial, chain, key: secret, not_before, not_after })
     }
 
     /// Revokes a certificate in the operator's name. A certificate that is revoked stays as it is.

@@ -3,10 +3,12 @@
 mod background;
 mod inventory;
 mod publish;
+mod renewal;
 
 pub use background::Background;
 pub use inventory::{Listed, OwnCertificate, OwnError};
 pub use publish::Published;
+pub use renewal::{Renewal, keep_fresh};
 
 use std::{
     net::IpAddr,
@@ -114,7 +116,8 @@ impl<S: Store> Service<S> {
         if kept.as_ref() != Some(&material) {
             store.keep_material(&material).await?;
         }
-        let state = State::from_changes(store.load().await?);
+        let mut state = State::from_changes(store.load().await?);
+        state.forget_expired(unix_seconds());
         let urls = Urls::new(origin, authority.signer(Level::Issuing).key_identifier());
         let unfinished = acme::resume(&state, &urls);
         let nonces = Nonces::new().map_err(|_| OpenError::Random)?;
@@ -186,6 +189,9 @@ impl<S: Store> Service<S> {
             }
             let now = self.now();
             let Machine { state, nonces, limits, .. } = &mut *machine;
+            if state.certificate_count() >= self.policy.certificates {
+                state.forget_expired(now.wall);
+            }
             let signed = acme::authenticate(state, nonces, &self.urls, url, body)?;
             let mut context =
                 Context { state, policy: &self.policy, urls: &self.urls, limits, entropy: &mut System, now, source };

@@ -78,16 +78,19 @@ impl<S: Store> Service<S> {
     /// The answer to an OCSP request; `None` when OCSP is not enabled. Always of the type
     /// `application/ocsp-response`.
     pub fn ocsp(&self, request: &[u8]) -> Option<Vec<u8>> {
-        let status = |serial: Serial| match self.machine().state.certificate(serial) {
-            None => Status::Unknown,
-            Some(certificate) => certificate.revoked.map_or(Status::Good, Status::Revoked),
-        };
         let authority = self.authority();
-        authority
-            .config()
-            .publication
-            .ocsp
-            .then(|| ocsp::answer(authority, Level::Issuing, request, status, unix_seconds()))
+        let status = |level, serial: Serial| {
+            // The root itself has signed one certificate: the intermediate's.
+            if level == Level::Root {
+                let is_intermediate = authority.signer(Level::Issuing).serial() == Some(serial);
+                return if is_intermediate { Status::Good } else { Status::Unknown };
+            }
+            match self.machine().state.certificate(serial) {
+                None => Status::Unknown,
+                Some(certificate) => certificate.revoked.map_or(Status::Good, Status::Revoked),
+            }
+        };
+        authority.config().publication.ocsp.then(|| ocsp::answer(authority, request, status, unix_seconds()))
     }
 
     fn revocation_list(&self, level: Level) -> Result<Published, CaError> {

@@ -8,7 +8,7 @@ pub use journal::{Halted, Journal, Writer};
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
 use crate::{
     acme::Change,
@@ -63,4 +63,26 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`].
     fn keep_material(&self, material: &Material) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+impl<S: Store> Store for Arc<S> {
+    async fn load(&self) -> Result<Vec<Change>, StoreError> {
+        self.as_ref().load().await
+    }
+
+    async fn commit(&self, changes: &[Change]) -> Result<(), StoreError> {
+        self.as_ref().commit(changes).await
+    }
+
+    async fn certificate(&self, serial: Serial) -> Result<Option<Vec<u8>>, StoreError> {
+        self.as_ref().certificate(serial).await
+    }
+
+    async fn material(&self) -> Result<Option<Material>, StoreError> {
+        self.as_ref().material().await
+    }
+
+    async fn keep_material(&self, material: &Material) -> Result<(), StoreError> {
+        self.as_ref().keep_material(material).await
+    }
 }

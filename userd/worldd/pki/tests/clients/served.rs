@@ -55,6 +55,10 @@ fn openssl_asks_by_ocsp_and_believes_the_answer() {
         assert!(good.contains("Response verify OK") && good.contains(".crt: good"), "{how}: {good}");
         assert!(!good.contains("WARNING: no nonce") || how == "-no_nonce", "{how}: {good}");
     }
+    let above = world.client(&format!(
+        "openssl ocsp -issuer root.pem -cert issuing.pem -CAfile root.pem -url http://{NAME}/pki/ocsp"
+    ));
+    assert!(above.contains("Response verify OK") && above.contains("issuing.pem: good"), "{above}");
     world.client(&format!("{lego} revoke --keep --reason 4"));
     let revoked = ask("");
     assert!(revoked.contains("Response verify OK") && revoked.contains(".crt: revoked"), "{revoked}");

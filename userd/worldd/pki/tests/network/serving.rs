@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use netengine_pki::{
     acme::{Policy, Probe, Verdict},
-    ca::{Config, Profiles, Publication},
+    ca::{Config, Profile, Profiles, Publication},
     http::{Limit, SwappedCertificate, publication_router, router, serve, serve_tls, server_config},
     name::{Identifier, Scope},
-    service::{OwnCertificate, Service},
+    service::{OwnCertificate, Renewal, Service, keep_fresh},
     store::MemoryStore,
     validate::Connect,
 };
@@ -152,5 +152,40 @@ async fn connections_that_send_no_request_are_closed_and_make_room() {
         // Closed, with or without a word.
         let _ = stream.read_to_end(&mut rest).await;
         assert!(!rest.starts_with(b"HTTP/1.1 200"));
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_due_is_renewed_while_it_is_served() {
+    let service = service().await;
+    // Valid from five minutes ago for five minutes more: by any policy two thirds of that are late.
+    let short = Profile { description: String::new(), lifetime_secs: 300, client_auth: false };
+    let names = std::collections::BTreeSet::from([Identifier::dns("ca.test").expect("a name")]);
+    let first = service.issue_own(names.clone(), &short).await.expect("a certificate");
+    let certificate = SwappedCertificate::new(&first).expect("a key");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let tls = server_config(certificate.clone()).expect("TLS");
+    tokio::spawn(serve_tls(listener, tls, router(service.clone()), Limit::default()));
+    let renewal = Renewal { interval: Duration::from_secs(3600), warning_secs: 86_400 };
+    let long = Profile { lifetime_secs: 86_400, ..short };
+    tokio::spawn({
+        let (service, certificate) = (service.clone(), certificate.clone());
+        async move { keep_fresh(&service, names, long, renewal, &certificate, first).await }
+    });
+    while service.list(None, 10).len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    // The new one is served as soon as it is kept, and it is not due.
+    loop {
+        let mut stream = connect(&service, port).await;
+        directory(&mut stream).await;
+        let listed = service.list(None, 10);
+        assert_eq!(listed.len(), 2);
+        let newest = listed.iter().max_by_key(|one| one.certificate.not_after).expect("two");
+        let (_, der) = service.show(newest.certificate.serial).await.expect("read").expect("there");
+        if served(&stream) == der {
+            break;
+        }
     }
 }

@@ -59,7 +59,7 @@ pub fn config() -> Config {
 }
 
 pub struct Server {
-    pub service: Arc<Service<MemoryStore>>,
+    pub service: Arc<Service<Arc<MemoryStore>>>,
     router: Router,
     background: tokio::task::JoinHandle<()>,
 }
@@ -76,9 +76,14 @@ impl Server {
     }
 
     pub async fn with(change: impl FnOnce(&mut Policy)) -> Self {
+        Self::on(Arc::default(), Told, change).await
+    }
+
+    /// On what another server has kept, or will keep.
+    pub async fn on(store: Arc<MemoryStore>, connect: impl Connect, change: impl FnOnce(&mut Policy)) -> Self {
         let mut policy = Policy::new(config().scope, "ca.test");
         change(&mut policy);
-        let opened = Service::open(config(), policy, "https://ca.test", MemoryStore::default(), Told).await;
+        let opened = Service::open(config(), policy, "https://ca.test", store, connect).await;
         let (service, background) = opened.expect("an authority");
         Self { router: router(service.clone()), service, background: tokio::spawn(background.run()) }
     }
@@ -189,6 +194,13 @@ impl Said {
     pub fn refused(self, kind: &str, status: u16) -> Self {
         assert_eq!((self.problem().as_str(), self.status), (kind, status), "{}", self.text);
         self
+    }
+}
+
+impl Client {
+    /// Talks to this server from now on.
+    pub fn moves_to(&mut self, server: &Server) {
+        self.router = server.router.clone();
     }
 }
 

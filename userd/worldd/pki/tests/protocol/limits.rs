@@ -70,3 +70,11 @@ async fn accounts_are_limited_for_each_address_and_in_all() {
     register([10, 0, 0, 2]).await.is(201);
     register([10, 0, 0, 3]).await.refused("rateLimited", 429);
 }
+
+#[tokio::test]
+async fn certificates_are_limited_in_all() {
+    let server = Server::with(|policy| policy.certificates = 1).await;
+    let client = server.registered().await;
+    client.certificate(&["a.test"]).await;
+    client.order(&["a.test"]).await.refused("rateLimited", 429);
+}

@@ -1,6 +1,15 @@
 //! What the store refuses was never answered with success, and is not believed afterwards.
 
-use crate::client::Server;
+use std::sync::Arc;
+
+use netengine_pki::{
+    acme::{Probe, Verdict},
+    store::MemoryStore,
+    validate::Connect,
+};
+use serde_json::json;
+
+use crate::client::{Server, Told};
 
 impl Server {
     /// What a full disk does.
@@ -50,4 +59,42 @@ async fn own_certificates_are_listed_and_revoked_by_the_operator() {
     assert_eq!(known.revoked.map(|revocation| revocation.reason), Some(Reason::Superseded));
     let outside = [Identifier::dns("example.com").expect("a name")].into();
     assert!(server.service.issue_own(outside, profile).await.is_err());
+}
+
+/// Begins to look and never ends.
+struct Endless;
+
+impl Connect for Endless {
+    async fn check(&self, _: &Probe) -> Verdict {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn everything_goes_on_after_a_restart_even_a_challenge_that_was_being_looked_at() {
+    let store = Arc::<MemoryStore>::default();
+    let first = Server::on(store.clone(), Endless, |_| {}).await;
+    let root = first.service.authority().root_pem();
+    let mut client = first.registered().await;
+    let order = client.order(&["a.test"]).await.is(201);
+    let authorization = order.json()["authorizations"][0].as_str().expect("a URL").to_owned();
+    let challenge = authorization.replace("/authz/", "/challenge/") + "/http-01";
+    let begun = client.post(&challenge, Some(json!({}))).await.is(200);
+    assert_eq!(begun.json()["status"], "processing");
+    let waiting = client.post(&authorization, None).await.is(200);
+    assert_eq!((waiting.json()["status"].as_str(), waiting.header("retry-after")), (Some("pending"), "1"));
+    drop(first);
+
+    let second = Server::on(store, Told, |_| {}).await;
+    assert_eq!(second.service.authority().root_pem(), root);
+    client.moves_to(&second);
+    let ready = loop {
+        let order = client.post(order.header("location"), None).await.is(200).json();
+        if order["status"] != "pending" {
+            break order;
+        }
+        tokio::task::yield_now().await;
+    };
+    let key = rcgen::KeyPair::generate().expect("a key");
+    client.finalize(&ready, &["a.test"], &key).await.is(200);
 }

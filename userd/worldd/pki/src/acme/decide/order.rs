@@ -49,6 +49,9 @@ pub(super) fn new(context: &mut Context<'_>, signed: &Signed) -> Result<Outcome,
         problem.retry_after_secs = Some(60);
         return Err(problem);
     }
+    if context.state.certificate_count() >= context.policy.certificates {
+        return Err(Problem::new(Kind::RateLimited, "there are as many certificates as this server may have"));
+    }
     context.limits.count("new orders of this account", owner.as_str(), context.policy.orders_per_hour, context.now)?;
 
     let expires = now.saturating_add(i64::from(context.policy.order_lifetime_secs));
