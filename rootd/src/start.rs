@@ -202,7 +202,10 @@ async fn serve(config: Config, given: &Given, doors: Doors, sockets: Sockets, op
     let found = holder::find(&config.run_directory)?;
     let holder = match found {
         Some(holder) => holder,
-        None => start_holder(&config, &workers).await?,
+        None => {
+            start_holder(&config, &workers).await?;
+            holder::find(&config.run_directory)?.ok_or("the holder does not listen")?
+        }
     };
     let kept = holder.list().await?;
     let broker = Arc::new(Broker::new(config, workers, holder, journal));
@@ -214,11 +217,11 @@ async fn serve(config: Config, given: &Given, doors: Doors, sockets: Sockets, op
     attend(&broker).await
 }
 
-async fn start_holder(config: &Config, workers: &Workers) -> Outcome<holder::Holder> {
+/// Starts a holder, the first or one in place of a dead one; who connects is up to the caller.
+async fn start_holder(config: &Config, workers: &Workers) -> Outcome<()> {
     let listener = holder::listener(&config.run_directory)?;
     workers.spawn(&SpawnRequest::Holder, &[listener.as_fd()]).await?;
-    drop(listener);
-    Ok(holder::find(&config.run_directory)?.ok_or("the holder does not listen")?)
+    Ok(())
 }
 
 /// Until the service manager says stop, or a worker is gone. A lost holder is replaced and given everything anew.
@@ -236,9 +239,7 @@ async fn attend(broker: &Arc<Broker>) -> Outcome<ExitCode> {
             }
             () = broker.holder.closed() => {
                 tracing::error!("the holder is gone; starting another");
-                let listener = holder::listener(&broker.config.run_directory)?;
-                broker.workers.spawn(&SpawnRequest::Holder, &[listener.as_fd()]).await?;
-                drop(listener);
+                start_holder(&broker.config, &broker.workers).await?;
                 broker.holder.reconnect().await?;
                 broker.hold_everything().await?;
             }
