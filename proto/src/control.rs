@@ -1,4 +1,4 @@
-//! The frames between userd and a worldd or prober, over a Unix socket in that world's run directory.
+//! The frames between userd and a worldd, a gateway's services or a prober, over a Unix socket in that world's run directory.
 //!
 //! Each frame is a 4-byte big-endian length and one JSON value, at most [`crate::limits::CONTROL_BYTES`]. The peer that
 //! accepts checks the other's uid before it reads. Each request gets exactly one reply, in order.
@@ -7,21 +7,30 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// Version of this interface; a worldd started by an older release keeps serving and says so.
-pub const CONTROL_VERSION: u16 = 1;
+use crate::trust::{Credential, Secret, Trust};
 
-/// What userd asks of a worldd or prober.
+/// Version of this interface; a worldd started by an older release keeps serving and says so.
+pub const CONTROL_VERSION: u16 = 2;
+
+/// What userd asks of a worldd, a gateway's services or a prober.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "request", content = "data")]
 pub enum ControlRequest {
     /// Who are you?
     Hello,
-    /// Serve this, and only this. Idempotent; answered when the sockets are bound or have failed.
-    Apply(Desired),
+    /// Serve this, and only this. Idempotent; answered when the services serve or have failed (worldd, gateway).
+    Apply(Box<Desired>),
     /// How is each service?
     Health,
     /// Run these live checks from where you are (prober only).
-    Probe(Vec<Probe>),
+    Probe(ProbeRequest),
+    /// The certificates that were issued, newest first (worldd only).
+    Certificates {
+        /// Only those issued before the one with this serial number.
+        before: Option<String>,
+    },
+    /// One certificate by its serial number, hexadecimal (worldd only).
+    Certificate(String),
     /// Stop serving and exit with status 0.
     Stop,
 }
@@ -36,26 +45,51 @@ pub enum ControlReply {
         version: u16,
         /// Package version of the peer.
         release: String,
-        /// `worldd` or `prober`.
+        /// `worldd`, `gateway` or `prober`.
         role: String,
     },
     /// To `Apply` and `Health`.
-    Health(Vec<ServiceHealth>),
+    Health(Health),
     /// To `Probe`, one result per probe, in order.
     Probed(Vec<ProbeResult>),
+    /// To `Certificates`, at most [`crate::limits::CERTIFICATES_LISTED`].
+    Certificates(Vec<CertificateSummary>),
+    /// To `Certificate`; `None` when there is none of that serial number.
+    Certificate(Option<IssuedCertificate>),
     /// To `Stop`.
     Stopping,
     /// The request cannot be served here, in words for people.
     Refused(String),
 }
 
-/// What a worldd is to serve.
+/// What a worldd, or a gateway's services, are to be.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Desired {
+    /// A name for exactly this state, made by userd from all that follows; [`Health::revision`] repeats it.
+    pub revision: String,
     /// The world's name, for logs.
     pub world: String,
-    /// The time service; `None` serves no time.
+    /// The time service; `None` serves no time (worldd only).
     pub ntp: Option<NtpService>,
+    /// The world's spec, checked and complete, as JSON; `None` serves nothing of it.
+    pub spec: Option<String>,
+    /// Services of later phases than this are not wanted.
+    pub up_to: u8,
+    /// Hosts beside those of the spec that have a name in the world.
+    pub hosts: Vec<NamedHost>,
+    /// Secrets of accounts, clients and keys (worldd only).
+    pub credentials: Vec<Credential>,
+    /// What the world's resolver trusts (gateway only: worldd is where it comes from).
+    pub trust: Trust,
+}
+
+/// A host with a name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NamedHost {
+    /// Its name; without a dot it is a name in the platform zone.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
 }
 
 /// The NTPv4 server (RFC 5905).
@@ -71,11 +105,25 @@ pub struct NtpService {
     pub rate_per_source: u32,
 }
 
+/// What is served.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// [`Desired::revision`] of the state last applied; empty before the first.
+    pub revision: String,
+    /// Each service at each address.
+    pub services: Vec<ServiceHealth>,
+    /// What the world's clients are to trust (worldd only).
+    pub trust: Trust,
+}
+
 /// How one service is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceHealth {
-    /// The service, for example `ntp`.
+    /// The service: `ntp`, `dns`, `resolver`, `acme`, `oidc-platform`, `oidc-inworld`, `registry`, `domainreg`, `registrar`,
+    /// `whois`, `api`, ...
     pub name: String,
+    /// The phase it belongs to.
+    pub phase: u8,
     /// Where it listens.
     pub address: IpAddr,
     /// The port.
@@ -84,6 +132,26 @@ pub struct ServiceHealth {
     pub serving: bool,
     /// Why not, or figures such as requests served.
     pub detail: String,
+}
+
+/// Live checks and what they need to know of the world.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeRequest {
+    /// What the checks trust.
+    pub trust: Trust,
+    /// Where they resolve names, port 53.
+    pub resolvers: Vec<IpAddr>,
+    /// The checks, at most [`crate::limits::PROBES`]; they run at the same time.
+    pub probes: Vec<TimedProbe>,
+}
+
+/// A live check and its time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimedProbe {
+    /// How long it may take, milliseconds; at most [`crate::limits::PROBE_TIME`].
+    pub timeout_ms: u32,
+    /// The check.
+    pub probe: Probe,
 }
 
 /// A live check by a real client.
@@ -96,8 +164,71 @@ pub enum Probe {
         address: IpAddr,
         /// Its port.
         port: u16,
-        /// How long to wait, milliseconds.
-        timeout_ms: u32,
+    },
+    /// Ask a name server for the addresses of a name, or for the name of an address, and compare.
+    Dns {
+        /// The server, port 53.
+        server: IpAddr,
+        /// The question's name, absolute, without the final dot.
+        name: String,
+        /// The question's type: `A`, `AAAA`, `PTR`, `SOA`, `NS`, `DNSKEY`, ...
+        rtype: String,
+        /// The data that the answer must hold, in presentation form, in any order; empty for any answer with data.
+        expect: Vec<String>,
+        /// Whether the answer must come validated (AD, RFC 4035, section 3.2.3).
+        validated: bool,
+    },
+    /// Transfer a zone (RFC 5936) and compare it with the SOA record that the server answers over UDP.
+    Transfer {
+        /// The server, port 53.
+        server: IpAddr,
+        /// The zone, without the final dot; `.` for the root.
+        zone: String,
+        /// The TSIG key's name and its secret, base64, HMAC-SHA256.
+        key: (String, Secret),
+    },
+    /// Fetch `https://NAME/PATH` with the world's trust and no other, and want this status.
+    Https {
+        /// The name, resolved by the world's resolver.
+        name: String,
+        /// The path, with its leading slash.
+        path: String,
+        /// The status wanted.
+        status: u16,
+    },
+    /// Get a certificate for a name of this host by http-01 (RFC 8555), verify its chain, and revoke it.
+    Acme {
+        /// The directory's address.
+        directory: String,
+        /// The name, which must lead to this host; port 80 of this host must be free.
+        name: String,
+    },
+    /// Get a token by client credentials and verify it with the keys that the issuer publishes.
+    Token {
+        /// The issuer.
+        issuer: String,
+        /// The client.
+        client_id: String,
+        /// Its secret.
+        secret: Secret,
+    },
+    /// Ask a WHOIS server (RFC 3912).
+    Whois {
+        /// The server.
+        address: IpAddr,
+        /// Its port.
+        port: u16,
+        /// The line asked.
+        query: String,
+        /// What the answer must contain.
+        expect: String,
+    },
+    /// Ask an RDAP server (RFC 9082) and want an object of a class (RFC 9083, section 5).
+    Rdap {
+        /// The address asked.
+        url: String,
+        /// `objectClassName` of the answer, or empty for an answer without one such as `help`.
+        class: String,
     },
 }
 
@@ -106,8 +237,62 @@ pub enum Probe {
 pub struct ProbeResult {
     /// Whether the service answered as it must.
     pub passed: bool,
+    /// What kind of thing is wrong, when it is known.
+    pub fault: Option<Fault>,
     /// What was seen, or what went wrong, in words for people.
     pub detail: String,
     /// How long it took, microseconds.
     pub micros: u64,
+}
+
+/// What can be wrong with a service, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// Nothing answers there: refused, or no answer in time.
+    ServiceStopped,
+    /// The answer is not what the world's plan says.
+    WrongAnswer,
+    /// A name does not resolve, or to something else than planned.
+    WrongRecord,
+    /// The answer could not be validated (DNSSEC).
+    NotValidated,
+    /// A certificate is over its time.
+    CertificateExpired,
+    /// A certificate is not one of the world's, or of another name.
+    CertificateUntrusted,
+    /// A token is signed with a key that is not served.
+    KeyNotServed,
+    /// The service cannot write.
+    DiskFull,
+    /// An object of the network is missing or differs.
+    LinkRemoved,
+    /// The server answered with an error of its own.
+    Refused,
+}
+
+/// A certificate in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateSummary {
+    /// Serial number, hexadecimal.
+    pub serial: String,
+    /// The names in it.
+    pub names: Vec<String>,
+    /// From when, seconds since 1970.
+    pub not_before: i64,
+    /// Until when, seconds since 1970.
+    pub not_after: i64,
+    /// When it was revoked, seconds since 1970.
+    pub revoked: Option<i64>,
+    /// Who asked for it: an ACME account, or `world` for the world's own services.
+    pub account: String,
+}
+
+/// A certificate as it was issued.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssuedCertificate {
+    /// What the list says of it.
+    pub summary: CertificateSummary,
+    /// The chain, PEM, leaf first, without the root.
+    pub chain: String,
 }

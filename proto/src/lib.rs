@@ -28,4 +28,5 @@ pub mod plan;
 #[cfg(feature = "rpc")]
 pub mod root;
 #[cfg(feature = "rpc")]
+pub mod trust;
 pub mod wire;

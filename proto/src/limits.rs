@@ -23,8 +23,12 @@ pub const INPUT_PORTS: usize = 32;
 pub const NAME_SERVERS: usize = 3;
 /// Search domains in one resolv.conf (resolv.conf(5): six before glibc 2.26).
 pub const SEARCH_DOMAINS: usize = 6;
-/// Trust anchors given to a vantage host: a root, an intermediate, peers.
-pub const TRUST_ANCHORS: usize = 64;
+/// Certificate authorities that commands of a world trust: a root, its predecessor, peers. Tickets carry them, so few.
+pub const TRUST_ANCHORS: usize = 8;
+/// Keys of a world's DNS root: one in use, one to come, one going.
+pub const DNS_ANCHORS: usize = 8;
+/// Bytes of a DS record's digest (RFC 6605: SHA-384 has 48).
+pub const DNS_DIGEST_BYTES: usize = 64;
 /// Bytes of one DER certificate; real ones are 400 to 2,000.
 pub const CERTIFICATE_BYTES: usize = 8192;
 /// Worlds rootd holds at most; userd's quotas are lower, this is the backstop against a hostile userd.
@@ -71,14 +75,16 @@ pub const TICKET_LIFE: Duration = Duration::from_secs(10);
 /// Tickets that wait to be used, over all users.
 pub const TICKETS_PENDING: usize = 1024;
 
-/// Largest frame on a world's control socket.
-pub const CONTROL_BYTES: usize = 1 << 20;
+/// Largest frame on a world's control socket: a spec of [`SPEC_BYTES`] as JSON in JSON, and a secret for each account.
+pub const CONTROL_BYTES: usize = 8 << 20;
 /// A control frame once begun must be complete within this, and a reply must be taken within this.
 pub const CONTROL_FRAME_TIME: Duration = Duration::from_secs(5);
 /// Connections to one control socket at the same time: userd's, its successor's after a restart, and room.
 pub const CONTROL_CONNECTIONS: usize = 8;
 /// Live checks in one request: every address of a large network's services.
 pub const PROBES: usize = 1024;
+/// Certificates in one answer about issued ones.
+pub const CERTIFICATES_LISTED: usize = 500;
 /// A live check's time limit is clamped to this.
 pub const PROBE_TIME: Duration = Duration::from_secs(30);
 /// A prober that nobody has connected to exits after this.

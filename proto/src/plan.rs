@@ -74,7 +74,7 @@ pub struct NodePlan {
     pub source_routes: Bounded<SourceRoute, { limits::ROUTES_PER_NODE }>,
     /// The packet policy; `None` leaves the namespace without a table.
     pub policy: Option<Policy>,
-    /// What commands in this node see as /etc/resolv.conf and as trust store.
+    /// What commands in this node see as /etc/resolv.conf.
     pub resolver: Option<Resolver>,
 }
 
@@ -167,11 +167,10 @@ pub struct ForwardPair {
     pub to: IfName,
 }
 
-/// What a command in a vantage host sees instead of the host's resolv.conf and trust store.
+/// What a command in a vantage host sees instead of the host's resolv.conf. What it trusts comes with its ticket
+/// ([`crate::trust::Trust`]), because the world's keys are made after its network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resolver {
     /// Recursive resolvers.
     pub name_servers: Bounded<IpAddr, { limits::NAME_SERVERS }>,
-    /// The world's certificate authorities, DER; empty until the world has one.
-    pub trust_anchors: Bounded<Bounded<u8, { limits::CERTIFICATE_BYTES }>, { limits::TRUST_ANCHORS }>,
 }

@@ -10,10 +10,11 @@ use crate::{
     ids::{CallKey, InstanceId, ProcessId, Ticket, Uid, WorldId},
     names::HostName,
     plan::{NetworkPlan, Node},
+    trust::Trust,
 };
 
 /// Version of this interface. rootd refuses a userd whose number differs, with a message that says which to upgrade.
-pub const ROOT_VERSION: u16 = 1;
+pub const ROOT_VERSION: u16 = 2;
 
 /// What userd may ask. The order of verbs is part of the wire format: append only, and raise [`ROOT_VERSION`] otherwise.
 #[tarpc::service]
@@ -36,8 +37,15 @@ pub trait Root {
     /// The processes of a world, ended ones included until the world is deleted or the process is replaced.
     async fn list_processes(world: WorldId, owner: Uid) -> Result<Vec<HeldProcess>, RootError>;
     /// Grants `user` the right to run one command in a vantage host through `exec.sock`, within ten seconds.
-    /// rootd starts it only for a peer whose uid the kernel reports as `user`; uid 0 is refused.
-    async fn grant_exec(world: WorldId, owner: Uid, host: HostName, user: Uid) -> Result<Ticket, RootError>;
+    /// rootd starts it only for a peer whose uid the kernel reports as `user`; uid 0 is refused. The command finds `trust`
+    /// in place of the host's trust store.
+    async fn grant_exec(
+        world: WorldId,
+        owner: Uid,
+        host: HostName,
+        user: Uid,
+        trust: Trust,
+    ) -> Result<Ticket, RootError>;
     /// Waits (at most `wait_ms`) for events after `cursor`.
     async fn next_events(cursor: u64, wait_ms: u32) -> Result<RootEvents, RootError>;
     /// What this kernel can do, tried at start.
@@ -160,6 +168,8 @@ pub enum Program {
     Worldd,
     /// The live checks' client, in a vantage host.
     Prober(HostName),
+    /// The router's own services, for example the recursive resolver, in the gateway node.
+    Gateway,
 }
 
 impl Program {
@@ -168,6 +178,7 @@ impl Program {
         match self {
             Program::Worldd => Node::Services,
             Program::Prober(host) => Node::Host(host.clone()),
+            Program::Gateway => Node::Gateway,
         }
     }
 }
@@ -177,7 +188,7 @@ impl Program {
 pub struct HeldProcess {
     /// Its id.
     pub id: ProcessId,
-    /// What it is: `worldd`, `prober`, `command`.
+    /// What it is: `worldd`, `prober`, `command`, `gateway`.
     pub kind: ProcessKind,
     /// Where it runs.
     pub node: Node,
@@ -195,6 +206,8 @@ pub enum ProcessKind {
     Prober,
     /// A user's command.
     Command,
+    /// The router's own services.
+    Gateway,
 }
 
 /// Events with the cursor to ask from next.

@@ -154,7 +154,6 @@ pub fn world_plan(world: WorldId, owner: Uid, networks: u16, hosts: u16) -> Netw
     let node = |node, forward, routes, policy| {
         let resolver = matches!(node, Node::Host(_)).then(|| Resolver {
             name_servers: bounded(vec!["10.0.0.1".parse().expect("v4")]),
-            trust_anchors: Bounded::default(),
         });
         NodePlan { node, forward, low_ports: true, routes, source_routes: Bounded::default(), policy, resolver }
     };

@@ -9,7 +9,7 @@ use std::{
 
 use futures::{SinkExt, StreamExt};
 use netengine_proto::{
-    control::{CONTROL_VERSION, ControlReply, ControlRequest, Desired, Probe, ProbeResult, ServiceHealth},
+    control::{CONTROL_VERSION, ControlReply, ControlRequest, Desired, Health, ProbeRequest, ProbeResult},
     ids::WorldId,
     limits,
     names::HostName,
@@ -117,22 +117,22 @@ impl Control {
     ///
     /// # Errors
     /// [`ControlError`]
-    pub async fn apply(&mut self, desired: &Desired) -> Result<Vec<ServiceHealth>, ControlError> {
-        self.health_of(&ControlRequest::Apply(desired.clone())).await
+    pub async fn apply(&mut self, desired: &Desired) -> Result<Health, ControlError> {
+        self.health_of(&ControlRequest::Apply(Box::new(desired.clone()))).await
     }
 
     /// How each service is.
     ///
     /// # Errors
     /// [`ControlError`]
-    pub async fn health(&mut self) -> Result<Vec<ServiceHealth>, ControlError> {
+    pub async fn health(&mut self) -> Result<Health, ControlError> {
         self.health_of(&ControlRequest::Health).await
     }
 
-    async fn health_of(&mut self, request: &ControlRequest) -> Result<Vec<ServiceHealth>, ControlError> {
+    async fn health_of(&mut self, request: &ControlRequest) -> Result<Health, ControlError> {
         match self.request(request, REQUEST_TIME).await? {
             ControlReply::Health(mut health) => {
-                health.iter_mut().for_each(|service| service.detail = plain(&service.detail));
+                health.services.iter_mut().for_each(|service| service.detail = plain(&service.detail));
                 Ok(health)
             }
             _ => Err(ControlError::Unexpected),
@@ -143,9 +143,9 @@ impl Control {
     ///
     /// # Errors
     /// [`ControlError`]
-    pub async fn probe(&mut self, probes: Vec<Probe>, time: Duration) -> Result<Vec<ProbeResult>, ControlError> {
-        let count = probes.len();
-        match self.request(&ControlRequest::Probe(probes), time + REQUEST_TIME).await? {
+    pub async fn probe(&mut self, request: ProbeRequest, time: Duration) -> Result<Vec<ProbeResult>, ControlError> {
+        let count = request.probes.len();
+        match self.request(&ControlRequest::Probe(request), time + REQUEST_TIME).await? {
             ControlReply::Probed(mut results) if results.len() == count => {
                 results.iter_mut().for_each(|result| result.detail = plain(&result.detail));
                 Ok(results)

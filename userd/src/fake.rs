@@ -9,7 +9,7 @@ use std::{
 
 use futures::{SinkExt, StreamExt};
 use netengine_proto::{
-    control::{CONTROL_VERSION, ControlReply, ControlRequest, Desired, ProbeResult, ServiceHealth},
+    control::{CONTROL_VERSION, ControlReply, ControlRequest, Desired, Health, ProbeResult, ServiceHealth},
     ended::Ended,
     ids::{CallKey, InstanceId, ProcessId, Ticket, Uid, WorldId},
     limits,
@@ -19,6 +19,7 @@ use netengine_proto::{
         Applied, Change, ChangeAction, Deleted, Feature, HeldProcess, HeldWorld, Hello, ObjectKind, ObjectName,
         Observed, Operation, ProcessKind, Program, ROOT_VERSION, Root, RootError, RootEvent, RootEvents,
     },
+    trust::Trust,
     wire,
 };
 use tarpc::{
@@ -360,6 +361,7 @@ impl Root for FakeRoot {
         owner: Uid,
         host: HostName,
         user: Uid,
+        _: Trust,
     ) -> Result<Ticket, RootError> {
         if user == Uid::ROOT {
             return Err(RootError::Refused);
@@ -408,6 +410,7 @@ impl FakeRoot {
         let held = state.worlds.get_mut(&world).filter(|held| held.owner == owner).ok_or(RootError::NotFound)?;
         let (kind, name) = match program {
             Program::Worldd => (ProcessKind::Worldd, "control.sock".to_owned()),
+            Program::Gateway => (ProcessKind::Gateway, "gateway.sock".to_owned()),
             Program::Prober(host) => (ProcessKind::Prober, format!("prober-{host}.sock")),
         };
         let is_running = |process: &HeldProcess| process.kind == ProcessKind::Worldd && process.ended.is_none();
@@ -442,15 +445,17 @@ async fn serve_one(stream: UnixStream, kind: ProcessKind, desired: Arc<Mutex<Des
                 ControlReply::Hello { version: CONTROL_VERSION, release: "fake".to_owned(), role: format!("{kind:?}") }
             }
             ControlRequest::Apply(new) => {
-                *desired.lock().expect("not poisoned") = new;
+                *desired.lock().expect("not poisoned") = *new;
                 ControlReply::Health(health(&desired))
             }
             ControlRequest::Health => ControlReply::Health(health(&desired)),
-            ControlRequest::Probe(probes) => {
+            ControlRequest::Probe(request) => {
                 let passed = !fake.lock().probes_fail;
-                let result = ProbeResult { passed, detail: "stratum 10".to_owned(), micros: 42 };
-                ControlReply::Probed(vec![result; probes.len()])
+                let result = ProbeResult { passed, fault: None, detail: "stratum 10".to_owned(), micros: 42 };
+                ControlReply::Probed(vec![result; request.probes.len()])
             }
+            ControlRequest::Certificates { .. } => ControlReply::Certificates(Vec::new()),
+            ControlRequest::Certificate(_) => ControlReply::Certificate(None),
             ControlRequest::Stop => ControlReply::Stopping,
         };
         let bytes = serde_json::to_vec(&reply).expect("encodes");
@@ -460,15 +465,17 @@ async fn serve_one(stream: UnixStream, kind: ProcessKind, desired: Arc<Mutex<Des
     }
 }
 
-fn health(desired: &Mutex<Desired>) -> Vec<ServiceHealth> {
+fn health(desired: &Mutex<Desired>) -> Health {
     let desired = desired.lock().expect("not poisoned");
-    let Some(ntp) = &desired.ntp else { return Vec::new() };
+    let revision = desired.revision.clone();
+    let Some(ntp) = &desired.ntp else { return Health { revision, ..Health::default() } };
     let one = |address: &std::net::IpAddr| ServiceHealth {
         name: "ntp".to_owned(),
+        phase: 0,
         address: *address,
         port: ntp.port,
         serving: true,
         detail: String::new(),
     };
-    ntp.addresses.iter().map(one).collect()
+    Health { revision, services: ntp.addresses.iter().map(one).collect(), ..Health::default() }
 }

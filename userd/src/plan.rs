@@ -53,7 +53,7 @@ impl Target {
         let ntp = NtpService { addresses, port: NTP_PORT, stratum: NTP_STRATUM, rate_per_source: NTP_RATE };
         let ntp = spec.substrate.ntp.enabled.then_some(ntp);
         let ntp_addresses = if ntp.is_some() { own } else { Vec::new() };
-        let desired = Desired { world: spec.name().to_string(), ntp };
+        let desired = Desired { world: spec.name().to_string(), ntp, ..Desired::default() };
         let prober = HostName::parse(network::CORE).map_err(|_| PlanError::Name(network::CORE.to_owned()))?;
         Ok(Self { spec, network, desired, ntp_addresses, prober })
     }

@@ -19,6 +19,7 @@ use netengine_proto::{
         Applied, Deleted, Feature, HeldProcess, HeldWorld, Hello, Observed, Program, ROOT_VERSION, RootClient,
         RootError, RootEvents,
     },
+    trust::Trust,
     wire,
 };
 use tarpc::{client::RpcError, context::Context};
@@ -260,10 +261,11 @@ impl RootLink {
         owner: Uid,
         host: &HostName,
         user: Uid,
+        trust: &Trust,
     ) -> Result<Ticket, RootLinkError> {
         self.call(SHORT, |root, context| {
-            let host = host.clone();
-            async move { root.grant_exec(context, world, owner, host, user).await }
+            let (host, trust) = (host.clone(), trust.clone());
+            async move { root.grant_exec(context, world, owner, host, user, trust).await }
         })
         .await
     }

@@ -14,6 +14,7 @@ use netengine_proto::{
     names::HostName,
     plan::Node,
     root::{LimitKind, ProcessKind, RootError},
+    trust::Trust,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -43,6 +44,7 @@ pub struct Grant {
     owner: Uid,
     host: HostName,
     user: Uid,
+    trust: Trust,
     until: Instant,
 }
 
@@ -51,7 +53,13 @@ impl Broker {
     ///
     /// # Errors
     /// [`RootError::Refused`] for uid 0 and the overflow uid, [`RootError::NotFound`], [`RootError::Limit`].
-    pub async fn grant_exec(&self, world: &World, host: HostName, user: Uid) -> Result<Ticket, RootError> {
+    pub async fn grant_exec(
+        &self,
+        world: &World,
+        host: HostName,
+        user: Uid,
+        trust: Trust,
+    ) -> Result<Ticket, RootError> {
         if user == Uid::ROOT || user == Uid::OVERFLOW {
             return Err(RootError::Refused);
         }
@@ -66,7 +74,7 @@ impl Broker {
         }
         let ticket = Ticket::from_bytes(random());
         let until = now + limits::TICKET_LIFE;
-        tickets.insert(ticket, Grant { world: world.id, owner: world.owner, host, user, until });
+        tickets.insert(ticket, Grant { world: world.id, owner: world.owner, host, user, trust, until });
         Ok(ticket)
     }
 
@@ -139,7 +147,7 @@ async fn start(
         let held = world.held.lock().await;
         let held_node = held.nodes.get(&node).ok_or(ExecFailure::Ticket)?;
         let ns = held_node.ns.try_clone().map_err(|e| setup(ExecStep::Network, &e))?;
-        (ns, resolver_files(&held, &node).unwrap_or_default())
+        (ns, resolver_files(&held, &node, &grant.trust).unwrap_or_default())
     };
     let caller = peer::process(&*stream).map_err(|e| setup(ExecStep::CallerFiles, &e))?;
     let connection: OwnedFd = stream.as_fd().try_clone_to_owned().map_err(|e| setup(ExecStep::Terminal, &e))?;

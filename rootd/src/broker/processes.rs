@@ -12,6 +12,7 @@ use netengine_proto::{
     limits,
     plan::Node,
     root::{HeldProcess, LimitKind, Operation, ProcessKind, Program, RootError, RootEvent},
+    trust::Trust,
 };
 use tokio::{io::unix::AsyncFd, sync::watch};
 
@@ -147,11 +148,12 @@ impl Broker {
             return Ok(running.id);
         }
         let held_node = held.nodes.get(&node).ok_or(RootError::NotFound)?;
-        let files = resolver_files(held, &node);
+        let files = resolver_files(held, &node, &Trust::default());
         let id = ProcessId::from_bytes(random());
         let about = About { id, world: world.id, kind, node, user: world.owner, key: Some(key) };
         let program = match program {
             Program::Worldd => OurProgram::Worldd,
+            Program::Gateway => OurProgram::Gateway,
             Program::Prober(host) => OurProgram::Prober(host),
         };
         let request = SpawnRequest::Program { world: world.id, program, files };
@@ -291,15 +293,16 @@ impl Broker {
 }
 
 /// What commands and programs in a node see as resolv.conf and trust store.
-pub fn resolver_files(held: &HeldWorld, node: &Node) -> Option<WorldFiles> {
+pub fn resolver_files(held: &HeldWorld, node: &Node, trust: &Trust) -> Option<WorldFiles> {
     let (_, plan) = held.plan.as_ref()?;
     let node_plan = plan.nodes.iter().find(|planned| planned.node == *node)?;
-    node_plan.resolver.as_ref().map(WorldFiles::of)
+    node_plan.resolver.as_ref().map(|resolver| WorldFiles::of(resolver, trust))
 }
 
 fn kind_of(program: &Program) -> ProcessKind {
     match program {
         Program::Worldd => ProcessKind::Worldd,
+        Program::Gateway => ProcessKind::Gateway,
         Program::Prober(_) => ProcessKind::Prober,
     }
 }

@@ -15,6 +15,7 @@ use netengine_proto::{
         Applied, Deleted, Feature, HeldProcess, HeldWorld, Hello, Observed, Program, ROOT_VERSION, Root, RootError,
         RootEvents,
     },
+    trust::Trust,
 };
 use tarpc::context::Context;
 
@@ -148,9 +149,10 @@ impl Root for Service {
         owner: Uid,
         host: HostName,
         user: Uid,
+        trust: Trust,
     ) -> Result<Ticket, RootError> {
         let world = self.broker.world(world, owner)?;
-        self.broker.grant_exec(&world, host, user).await
+        self.broker.grant_exec(&world, host, user, trust).await
     }
 
     async fn next_events(self, _: Context, cursor: u64, wait_ms: u32) -> Result<RootEvents, RootError> {

@@ -158,6 +158,7 @@ fn start_program(start: &ProgramStart<'_>) -> Result<Pid, Stopped> {
     let mut arguments = vec![start.site.worldd.display().to_string(), "--role".into()];
     match &start.program {
         OurProgram::Worldd => arguments.push("worldd".into()),
+        OurProgram::Gateway => arguments.push("gateway".into()),
         OurProgram::Prober(host) => arguments.extend(["prober".into(), "--host".into(), host.to_string()]),
     }
     arguments.extend(["--world".into(), start.world.to_string()]);

@@ -2,21 +2,21 @@
 
 use std::fmt::Write;
 
-use netengine_proto::plan::Resolver;
+use netengine_proto::{plan::Resolver, trust::Trust};
 
 use super::message::WorldFiles;
 
 /// resolv.conf(5) and a PEM bundle (RFC 7468) of the world's certificate authorities.
-pub fn render(resolver: &Resolver) -> WorldFiles {
+pub fn render(resolver: &Resolver, trust: &Trust) -> WorldFiles {
     let mut resolv_conf = String::from("# The recursive resolver of this world's network.\n");
     for server in resolver.name_servers.iter() {
         let _ = writeln!(resolv_conf, "nameserver {server}");
     }
     let mut trust_store = String::new();
-    if resolver.trust_anchors.is_empty() {
+    if trust.certificates.is_empty() {
         trust_store.push_str("# This world has no certificate authority.\n");
     }
-    for certificate in resolver.trust_anchors.iter() {
+    for certificate in trust.certificates.iter() {
         trust_store.push_str("-----BEGIN CERTIFICATE-----\n");
         let encoded = base64(certificate);
         for line in encoded.as_bytes().chunks(64) {
@@ -68,9 +68,8 @@ mod tests {
         let resolver = Resolver {
             name_servers: Bounded::new(vec!["10.0.0.1".parse().expect("v4"), "fd00::1".parse().expect("v6")])
                 .expect("few"),
-            trust_anchors: Bounded::default(),
         };
-        let files = render(&resolver);
+        let files = render(&resolver, &Trust::default());
         assert!(files.resolv_conf.ends_with("nameserver 10.0.0.1\nnameserver fd00::1\n"));
         assert!(files.trust_store.starts_with('#'));
     }

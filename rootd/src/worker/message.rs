@@ -10,6 +10,7 @@ use netengine_proto::{
     net::{IfAddr, IfName, Mac},
     plan::{Policy, Resolver},
     root::Operation,
+    trust::Trust,
 };
 use serde::{Deserialize, Serialize};
 
@@ -154,9 +155,9 @@ pub struct WorldFiles {
 }
 
 impl WorldFiles {
-    /// The files of a node's resolver.
-    pub fn of(resolver: &Resolver) -> Self {
-        crate::worker::files::render(resolver)
+    /// The files of a node with this resolver, for a command that trusts this.
+    pub fn of(resolver: &Resolver, trust: &Trust) -> Self {
+        crate::worker::files::render(resolver, trust)
     }
 }
 
@@ -165,6 +166,8 @@ impl WorldFiles {
 pub enum OurProgram {
     /// `netengine-worldd --role worldd`.
     Worldd,
+    /// `netengine-worldd --role gateway`.
+    Gateway,
     /// `netengine-worldd --role prober`.
     Prober(HostName),
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, future::Future};
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use netengine_proto::{
     api::{Problem, ProblemKind},
-    control::ServiceHealth,
+    control::Health,
     ids::{CallKey, ProcessId},
     root::{HeldProcess, ProcessKind, Program},
 };
@@ -282,7 +282,7 @@ pub(super) async fn observe(
     })
 }
 
-async fn ask_health(orchestrator: &Orchestrator, world: &WorldRef) -> Result<Vec<ServiceHealth>, ControlError> {
+async fn ask_health(orchestrator: &Orchestrator, world: &WorldRef) -> Result<Health, ControlError> {
     let path = control::worldd_socket(orchestrator.worlds_dir(), world.id);
     Control::connect(&path).await?.health().await
 }

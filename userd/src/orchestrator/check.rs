@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 
 use netengine_proto::{
     api::{PhaseState, PhaseStatus, Problem, ProblemKind, ServiceState, ServiceStatus},
-    control::{Probe, ProbeResult, ServiceHealth},
+    control::{Health, Probe, ProbeRequest, ProbeResult, TimedProbe},
     root::{Change, Program},
 };
 use tokio::time::{Instant, sleep};
@@ -130,10 +130,14 @@ async fn ask(path: &Path, target: &Target) -> Result<Vec<ProbeResult>, Problem> 
     let until = Instant::now() + SETTLE_TIME;
     let results = loop {
         let timeout_ms = u32::try_from(PROBE_TIME.as_millis()).unwrap_or(u32::MAX);
-        let question = |address: &std::net::IpAddr| Probe::Ntp { address: *address, port: NTP_PORT, timeout_ms };
+        let question = |address: &std::net::IpAddr| TimedProbe {
+            timeout_ms,
+            probe: Probe::Ntp { address: *address, port: NTP_PORT },
+        };
         let questions: Vec<_> = target.ntp_addresses.iter().map(question).collect();
         let time = PROBE_TIME * u32::try_from(questions.len()).unwrap_or(u32::MAX);
-        let results = prober.probe(questions, time).await.map_err(broken)?;
+        let results =
+            prober.probe(ProbeRequest { probes: questions, ..ProbeRequest::default() }, time).await.map_err(broken)?;
         let failed = results.iter().zip(&target.ntp_addresses).find(|(result, _)| !result.passed);
         match failed {
             None => break results,
@@ -165,8 +169,8 @@ fn of_worldd(error: &ControlError) -> Problem {
     no_worldd(&error.to_string())
 }
 
-fn not_serving(health: &[ServiceHealth]) -> Problem {
-    match health.iter().find(|service| !service.serving) {
+fn not_serving(health: &Health) -> Problem {
+    match health.services.iter().find(|service| !service.serving) {
         Some(bad) => {
             no_worldd(&format!("{} on {} port {} does not serve: {}", bad.name, bad.address, bad.port, bad.detail))
         }

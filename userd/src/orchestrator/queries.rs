@@ -11,6 +11,7 @@ use netengine_proto::{
     names::HostName,
     plan::{NetworkPlan, Node},
     root::{ObjectKind, ObjectName, ProcessKind},
+    trust::Trust,
 };
 use netengine_spec::{
     Spec,
@@ -167,7 +168,7 @@ impl Orchestrator {
             return Err(problem(ProblemKind::NotFound, what, "the world has no such vantage host", help));
         };
         let user = verdict.principal().uid();
-        let granted = self.root().grant_exec(world.id, world.owner, &known, user).await;
+        let granted = self.root().grant_exec(world.id, world.owner, &known, user, &Trust::default()).await;
         let ticket = granted.map_err(|error| error.problem(what))?;
         Ok(ExecGrant { ticket: ticket.to_string(), host: known.to_string() })
     }
@@ -192,6 +193,7 @@ fn process_word(kind: ProcessKind) -> &'static str {
     match kind {
         ProcessKind::Worldd => "worldd",
         ProcessKind::Prober => "prober",
+        ProcessKind::Gateway => "gateway",
         ProcessKind::Command => "command",
     }
 }

@@ -216,7 +216,7 @@ pub fn network_plan(spec: &Spec, world: WorldId, owner: Uid) -> Result<NetworkPl
             let routes = default_routes(view);
             // The router is the resolver of its networks' hosts; nothing of the host's own resolv.conf is seen inside.
             let name_servers = Bounded::new(routes.iter().map(|route| route.via).collect())?;
-            let resolver = Some(Resolver { name_servers, trust_anchors: Bounded::default() });
+            let resolver = Some(Resolver { name_servers });
             let routes = Bounded::new(routes)?;
             hosts.push(NodePlan {
                 node,

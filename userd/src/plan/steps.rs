@@ -2,7 +2,7 @@
 
 use netengine_proto::{
     api::PlannedChange,
-    control::ServiceHealth,
+    control::Health,
     plan::NetworkPlan,
     root::{Change, ChangeAction, ObjectKind, ObjectName},
 };
@@ -20,7 +20,7 @@ pub struct Observed {
     /// How the kernel differs from that plan.
     pub drift: Vec<Change>,
     /// The world's worldd is alive and answers; what it serves.
-    pub health: Option<Vec<ServiceHealth>>,
+    pub health: Option<Health>,
     /// A process that is or was the world's worldd, and must end before another can start.
     pub stale_worldd: bool,
 }
@@ -99,11 +99,14 @@ pub fn plan(target: &Target, observed: &Observed) -> Vec<Step> {
 }
 
 /// Whether a worldd serves exactly what is desired.
-pub fn serves(target: &Target, health: &[ServiceHealth]) -> bool {
+pub fn serves(target: &Target, health: &Health) -> bool {
     let wanted = target.desired.ntp.as_ref();
     let wanted = wanted.map(|ntp| (ntp.addresses.as_slice(), ntp.port));
     let (addresses, port) = wanted.unwrap_or((&[], super::NTP_PORT));
-    let serving =
-        |address| health.iter().any(|h| h.name == "ntp" && h.address == address && h.port == port && h.serving);
-    health.len() == addresses.len() && addresses.iter().all(|address| serving(*address))
+    let serving = |address| {
+        health.services.iter().any(|h| h.name == "ntp" && h.address == address && h.port == port && h.serving)
+    };
+    health.revision == target.desired.revision
+        && health.services.len() == addresses.len()
+        && addresses.iter().all(|address| serving(*address))
 }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use futures::future::join_all;
 use netengine_proto::{
-    control::{ControlReply, Probe, ProbeResult},
+    control::{ControlReply, Probe, ProbeRequest, ProbeResult, TimedProbe},
     limits,
 };
 use tokio::{sync::watch, time::Instant};
@@ -12,30 +12,39 @@ use tokio::{sync::watch, time::Instant};
 use crate::ntp::client;
 
 /// Runs all probes at the same time. The results are in the order of the probes.
-pub async fn run(probes: Vec<Probe>) -> ControlReply {
+pub async fn run(request: ProbeRequest) -> ControlReply {
+    let probes = request.probes;
     if probes.len() > limits::PROBES {
         return ControlReply::Refused(format!("{} probes are more than {}", probes.len(), limits::PROBES));
     }
     ControlReply::Probed(join_all(probes.into_iter().map(one)).await)
 }
 
-async fn one(probe: Probe) -> ProbeResult {
+async fn one(TimedProbe { timeout_ms, probe }: TimedProbe) -> ProbeResult {
     let began = Instant::now();
     let seen = match probe {
-        Probe::Ntp { address, port, timeout_ms } => {
+        Probe::Ntp { address, port } => {
             let within = Duration::from_millis(timeout_ms.into()).min(limits::PROBE_TIME);
             client::ask(SocketAddr::new(address, port), within).await
         }
+        other => return unknown(&other),
     };
     let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     match seen {
         Ok(sample) => ProbeResult {
             passed: true,
+            fault: None,
             detail: format!("stratum {}, offset {} us, delay {} us", sample.stratum, sample.offset_us, sample.delay_us),
             micros,
         },
-        Err(error) => ProbeResult { passed: false, detail: chain(&error), micros },
+        Err(error) => ProbeResult { passed: false, fault: None, detail: chain(&error), micros },
     }
+}
+
+/// A check that this release cannot make is one that did not pass.
+fn unknown(probe: &Probe) -> ProbeResult {
+    let detail = format!("no such live check in this release: {probe:?}");
+    ProbeResult { passed: false, fault: None, detail, micros: 0 }
 }
 
 /// An error and its causes on one line.

@@ -11,7 +11,7 @@ use std::{
 
 use futures::FutureExt;
 use netengine_proto::{
-    control::{ControlReply, Desired, NtpService, ServiceHealth},
+    control::{ControlReply, Desired, Health, NtpService, ServiceHealth},
     limits,
     names::WorldName,
 };
@@ -58,6 +58,7 @@ pub async fn own(mut jobs: mpsc::Receiver<Job>) {
 
 #[derive(Default)]
 struct Services {
+    revision: String,
     ntp: Ntp,
 }
 
@@ -69,8 +70,13 @@ impl Services {
                 return ControlReply::Refused(fault);
             }
             self.ntp.apply(desired.ntp.as_ref()).await;
+            self.revision = desired.revision;
         }
-        ControlReply::Health(self.ntp.health())
+        ControlReply::Health(Health {
+            revision: self.revision.clone(),
+            services: self.ntp.health(),
+            ..Health::default()
+        })
     }
 }
 
@@ -163,6 +169,7 @@ impl Ntp {
     fn health(&self) -> Vec<ServiceHealth> {
         let one = |&(address, port): &(IpAddr, u16), serving, detail| ServiceHealth {
             name: "ntp".to_owned(),
+            phase: 0,
             address,
             port,
             serving,
@@ -196,7 +203,7 @@ mod tests {
         let mut ntp =
             NtpService { addresses: vec![IpAddr::from([127, 0, 0, 1])], port: 123, stratum: 1, rate_per_source: 8 };
         change(&mut ntp);
-        Desired { world: "blue".to_owned(), ntp: Some(ntp) }
+        Desired { world: "blue".to_owned(), ntp: Some(ntp), ..Desired::default() }
     }
 
     #[test]
@@ -210,7 +217,7 @@ mod tests {
             ("addresses", desired(|ntp| ntp.addresses = vec![IpAddr::from([127, 0, 0, 1]); 5000])),
             ("0.0.0.0", desired(|ntp| ntp.addresses = vec![IpAddr::from([0, 0, 0, 0])])),
             ("ff02::1", desired(|ntp| ntp.addresses = vec!["ff02::1".parse().expect("an address")])),
-            ("name", Desired { world: "a\nb".to_owned(), ntp: None }),
+            ("name", Desired { world: "a\nb".to_owned(), ..Desired::default() }),
         ] {
             assert!(check(&bad).is_err_and(|why| why.contains(what)), "{what}: {:?}", check(&bad));
         }

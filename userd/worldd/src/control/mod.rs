@@ -8,7 +8,7 @@ pub mod frame;
 use std::{cell::Cell, io, rc::Rc, time::Duration};
 
 use netengine_proto::{
-    control::{CONTROL_VERSION, ControlReply, ControlRequest},
+    control::{CONTROL_VERSION, ControlReply, ControlRequest, Health},
     ids::Uid,
     limits,
 };
@@ -173,11 +173,14 @@ async fn reply(request: ControlRequest, desk: &Desk) -> ControlReply {
             role: role.name().to_owned(),
         },
         (ControlRequest::Stop, _) => ControlReply::Stopping,
-        (ControlRequest::Apply(desired), Role::Worldd) => services::ask(&desk.services, Some(desired)).await,
+        (ControlRequest::Apply(desired), Role::Worldd) => services::ask(&desk.services, Some(*desired)).await,
         (ControlRequest::Health, Role::Worldd) => services::ask(&desk.services, None).await,
-        (ControlRequest::Health, Role::Prober(_)) => ControlReply::Health(Vec::new()),
-        (ControlRequest::Probe(probes), Role::Prober(_)) => prober::run(probes).await,
+        (ControlRequest::Health, Role::Prober(_)) => ControlReply::Health(Health::default()),
+        (ControlRequest::Probe(request), Role::Prober(_)) => prober::run(request).await,
         (ControlRequest::Apply(_), Role::Prober(_)) => ControlReply::Refused("a prober serves nothing".to_owned()),
+        (ControlRequest::Certificates { .. } | ControlRequest::Certificate(_), _) => {
+            ControlReply::Refused("no certificates are issued here".to_owned())
+        }
         (ControlRequest::Probe(_), Role::Worldd) => {
             ControlReply::Refused("live checks run in a prober, not in worldd".to_owned())
         }

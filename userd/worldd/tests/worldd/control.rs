@@ -16,7 +16,7 @@ fn hello_tells_version_and_role() {
         panic!("not a hello")
     };
     assert_eq!((version, role.as_str()), (CONTROL_VERSION, "worldd"));
-    let reply = world.control().ask(&ControlRequest::Probe(Vec::new()));
+    let reply = world.control().ask(&ControlRequest::Probe(Default::default()));
     assert!(matches!(reply, ControlReply::Refused(_)), "{reply:?}");
 }
 

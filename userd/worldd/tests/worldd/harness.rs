@@ -188,16 +188,16 @@ impl Control {
     }
 
     pub fn apply(&mut self, ntp: Option<NtpService>) -> Vec<ServiceHealth> {
-        let desired = Desired { world: "blue".to_owned(), ntp };
-        match self.ask(&ControlRequest::Apply(desired)) {
-            ControlReply::Health(health) => health,
+        let desired = Desired { world: "blue".to_owned(), ntp, ..Desired::default() };
+        match self.ask(&ControlRequest::Apply(Box::new(desired))) {
+            ControlReply::Health(health) => health.services,
             other => panic!("{other:?}"),
         }
     }
 
     pub fn health(&mut self) -> Vec<ServiceHealth> {
         match self.ask(&ControlRequest::Health) {
-            ControlReply::Health(health) => health,
+            ControlReply::Health(health) => health.services,
             other => panic!("{other:?}"),
         }
     }

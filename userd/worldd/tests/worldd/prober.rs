@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use netengine_proto::control::{ControlReply, ControlRequest, Probe, ProbeResult};
+use netengine_proto::control::{ControlReply, ControlRequest, Probe, ProbeRequest, ProbeResult, TimedProbe};
 use netengine_worldd::ntp::packet::Packet;
 
 use crate::harness::{BINARY, Control, PATIENCE, WORLD, World, connect, ntp_on, wait};
@@ -30,12 +30,14 @@ fn start(world: &World) -> (Child, Control) {
     (child, control)
 }
 
-fn probe(address: &str, port: u16) -> Probe {
-    Probe::Ntp { address: address.parse().expect("an address"), port, timeout_ms: 1500 }
+fn probe(address: &str, port: u16) -> TimedProbe {
+    let probe = Probe::Ntp { address: address.parse().expect("an address"), port };
+    TimedProbe { timeout_ms: 1500, probe }
 }
 
-fn probed(control: &mut Control, probes: Vec<Probe>) -> Vec<ProbeResult> {
-    match control.ask(&ControlRequest::Probe(probes)) {
+fn probed(control: &mut Control, probes: Vec<TimedProbe>) -> Vec<ProbeResult> {
+    let request = ProbeRequest { probes, ..ProbeRequest::default() };
+    match control.ask(&ControlRequest::Probe(request)) {
         ControlReply::Probed(results) => results,
         other => panic!("{other:?}"),
     }
