@@ -12,6 +12,11 @@
 //! | DELETE `/worlds/{world}?confirm=NAME` | | 202 [`Accepted`] |
 //! | POST `/worlds/{world}/exec` | [`ExecGrantRequest`] | [`ExecGrant`] |
 //! | GET `/worlds/{world}/logs?service=S&lines=N` | | [`Logs`] |
+//! | GET `/worlds/{world}/certificates?before=SERIAL` | | `[`[`Certificate`]`]`, newest first |
+//! | GET `/worlds/{world}/certificates/{serial}` | | [`CertificateChain`] |
+//! | GET `/worlds/{world}/trust` | | [`WorldTrust`] |
+//! | GET `/worlds/{world}/credentials` | | `[`[`WorldCredential`]`]`, for the owner only |
+//! | POST `/worlds/{world}/diagnose` | | [`Diagnosis`] |
 //! | GET `/operations/{operation}` | | [`OperationStatus`] |
 //! | DELETE `/operations/{operation}` | | 202 [`OperationStatus`]: cancelled, what it made is undone |
 //! | GET `/events?world=W&operation=O&after=SEQ&follow=true` | | server-sent events, each an [`Event`]; without `follow` `[`[`Event`]`]` |
@@ -230,6 +235,81 @@ api! {
         pub service: String,
         /// Lines, oldest first.
         pub lines: Vec<String>,
+    }
+
+    /// A certificate of a world's authority.
+    pub struct Certificate {
+        /// Serial number, hexadecimal.
+        pub serial: String,
+        /// The names in it.
+        pub names: Vec<String>,
+        /// From when, seconds since 1970.
+        pub not_before: i64,
+        /// Until when, seconds since 1970.
+        pub not_after: i64,
+        /// When it was revoked, seconds since 1970.
+        pub revoked: Option<i64>,
+        /// Who asked for it: an ACME account, or `world` for the world's own services.
+        pub account: String,
+    }
+
+    /// One certificate with its chain.
+    pub struct CertificateChain {
+        /// As in the list.
+        pub certificate: Certificate,
+        /// The chain, PEM, leaf first, without the root.
+        pub chain: String,
+    }
+
+    /// What clients of a world trust; empty until the world has it.
+    pub struct WorldTrust {
+        /// The certificate authorities, PEM.
+        pub certificates: String,
+        /// The keys of the DNS root, each the data of a DS record in presentation form.
+        pub dns_root: Vec<String>,
+    }
+
+    /// A secret of a world and what it opens.
+    pub struct WorldCredential {
+        /// `password`, `client_secret`, `registration_token` or `tsig`.
+        pub kind: String,
+        /// Where it is used: an OpenID issuer, or empty.
+        pub issuer: String,
+        /// Account name, client identifier or key name.
+        pub name: String,
+        /// The secret.
+        pub secret: String,
+    }
+
+    /// What the live checks of a world saw.
+    pub struct Diagnosis {
+        /// The world.
+        pub world: String,
+        /// Whether every check passed.
+        pub passed: bool,
+        /// Each check.
+        pub checks: Vec<DiagnosisCheck>,
+        /// How long all took, milliseconds.
+        pub millis: u64,
+    }
+
+    /// One live check.
+    pub struct DiagnosisCheck {
+        /// What was checked, for example `dns: A auth.platform.internal at 10.0.0.1`.
+        pub name: String,
+        /// The phase it belongs to.
+        pub phase: u8,
+        /// Whether it passed.
+        pub passed: bool,
+        /// The fault's name (`service_stopped`, `wrong_record`, `certificate_expired`, `key_not_served`, `disk_full`,
+        /// `link_removed`, ...); empty when it passed.
+        pub fault: String,
+        /// What was seen.
+        pub detail: String,
+        /// What to do; empty when it passed.
+        pub remedy: String,
+        /// How long it took, microseconds.
+        pub micros: u64,
     }
 
     /// An operation.

@@ -72,7 +72,7 @@ fn redeem(host: &Host, person: Person, ticket: Ticket) -> Result<ExecReply, Stri
 }
 
 fn grant(raw: &mut Raw, world: WorldId, owner: Uid, user: Uid) -> Result<Ticket, RootError> {
-    match raw.call(&RootRequest::GrantExec { world, owner, host: host_name("n0h0"), user }) {
+    match raw.call(&RootRequest::GrantExec { world, owner, host: host_name("n0h0"), user, trust: Default::default() }) {
         RootResponse::GrantExec(answer) => answer,
         other => panic!("another answer: {other:?}"),
     }
