@@ -27,6 +27,6 @@ pub mod net;
 pub mod plan;
 #[cfg(feature = "rpc")]
 pub mod root;
-#[cfg(feature = "rpc")]
 pub mod trust;
+#[cfg(feature = "rpc")]
 pub mod wire;
