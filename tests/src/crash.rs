@@ -136,17 +136,23 @@ impl Injection {
         }
         let mut strace =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("strace starts");
-        let mut said = BufReader::new(strace.stderr.take().expect("piped"));
-        let mut attached = 0;
-        while attached < pids.len() {
-            let mut line = String::new();
-            let read = said.read_line(&mut line).expect("readable");
-            assert!(read > 0, "strace ended before it was attached");
-            attached += usize::from(line.contains(" attached"));
-            assert!(!line.contains("attach: ptrace") || line.contains("No such process"), "{line}");
-        }
+        let stderr = BufReader::new(strace.stderr.take().expect("piped"));
+        let (say, said) = mpsc::channel();
         // It goes on to tell of children; nobody needs to read that, but somebody must.
-        thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+        thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| drop(say.send(line))));
+        let (mut settled, mut heard) = (0, String::new());
+        // A process that ended before its turn came is settled as well: strace says so and goes on with the others.
+        while settled < pids.len() {
+            let Ok(line) = said.recv_timeout(DEADLINE) else {
+                let _ = strace.kill();
+                panic!("strace ended, or was not attached in {DEADLINE:?}; it said:\n{heard}");
+            };
+            let is_gone = line.contains("attach: ptrace") && line.contains("No such process");
+            assert!(is_gone || !line.contains("attach: ptrace"), "{line}");
+            settled += usize::from(is_gone || line.contains(" attached"));
+            heard.push_str(&line);
+            heard.push('\n');
+        }
         let stdout = BufReader::new(strace.stdout.take().expect("piped"));
         let (tell, hit) = mpsc::channel();
         let reader = thread::spawn(move || {

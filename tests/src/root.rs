@@ -152,9 +152,8 @@ pub fn world_plan(world: WorldId, owner: Uid, networks: u16, hosts: u16) -> Netw
     let forward = pairs.map(|(a, b)| ForwardPair { from: bridge(a), to: bridge(b) }).collect();
     let policy = Policy { input: bounded(Vec::<InputPort>::new()), forward: bounded(forward) };
     let node = |node, forward, routes, policy| {
-        let resolver = matches!(node, Node::Host(_)).then(|| Resolver {
-            name_servers: bounded(vec!["10.0.0.1".parse().expect("v4")]),
-        });
+        let resolver = matches!(node, Node::Host(_))
+            .then(|| Resolver { name_servers: bounded(vec!["10.0.0.1".parse().expect("v4")]) });
         NodePlan { node, forward, low_ports: true, routes, source_routes: Bounded::default(), policy, resolver }
     };
     let mut nodes = vec![

@@ -13,6 +13,9 @@ use netengine_tests::{
 /// Restarts at once: nothing is learned from waiting.
 const QUICK: &str = "[Service]\nRestartSec=1ms\n";
 
+/// No process makes more calls than this during one operation; a kill that still comes is not ours.
+const MOST_CALLS: u32 = 100_000;
+
 /// The operation during which the process is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum During {
@@ -40,6 +43,7 @@ fn sweep(comm: &str, follow: bool, during: During) {
     let (mut when, mut hits, mut misses) = (1, 0, 0);
     // How many calls are made varies a little with timing: one miss may be luck, two in a row are the end.
     while misses < 2 {
+        assert!(when < MOST_CALLS, "{comm} was ended during {during:?} even at call {when}: not by us");
         let fault = Fault { calls: "all", what: "signal=SIGKILL", when, onward: false, follow };
         let (hit, outcome) = one(&host, comm, fault, during, &rest);
         if hit.is_empty() {

@@ -445,7 +445,7 @@ fn absent_and_foreign_answer_alike() {
             RootRequest::StartProgram { key: key(), world, owner, program: Program::Worldd },
             RootRequest::StopProcess { world, owner, process },
             RootRequest::ListProcesses { world, owner },
-            RootRequest::GrantExec { world, owner, host, user: stranger },
+            RootRequest::GrantExec { world, owner, host, user: stranger, trust: Default::default() },
         ]
         .map(|request| raw.ask(&attack::call(1, 10_000, &request)))
     };
