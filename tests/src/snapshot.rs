@@ -16,7 +16,12 @@ const SECTIONS: &[(&str, &str)] = &[
     ("namespaces", "lsns --noheadings --output TYPE,NS --type net; lsns --noheadings --output TYPE,NS --type pid"),
     // lsns(8) sees namespaces of processes; these are held by nothing but a descriptor.
     ("held namespaces", "find /proc/[0-9]*/fd -lname 'net:*' -printf '%l\\n' 2>/dev/null | sort -u"),
-    ("processes", "ps -e -o user= -o args= | grep -Ev ' (ps|grep|sh) |netengine-tests-snapshot'"),
+    // In brackets: the tools of the questions above, when they have ended but not gone yet.
+    (
+        "processes",
+        "ps -e -o user= -o args= | \
+         grep -Ev ' (ps|grep|sh) |netengine-tests-snapshot| \\[(ps|grep|sh|sort|cut|find|lsns|ip|nft|sysctl)\\]'",
+    ),
     ("files", "find /run /var/lib /var/log -xdev -printf '%y %m %u %g %p %l\\n' 2>/dev/null | sort"),
 ];
 
