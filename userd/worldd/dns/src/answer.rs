@@ -32,9 +32,9 @@ pub struct Asked<'a> {
 /// A set that does not fit sets TC and ends the answer; addresses in the additional section are left out silently
 /// unless they are glue that the reader cannot do without (RFC 9471).
 pub fn answer(catalog: &Catalog, view: &View, asked: &Asked<'_>, writer: &mut Writer) -> Rcode {
-    let mut state = Answering { catalog, view, asked, writer, extra: Vec::new() };
+    let mut state = Answering { catalog, view, asked, writer, extra: Vec::new(), wild: Vec::new(), proven: Vec::new() };
     let length = state.writer.len();
-    match state.run() {
+    match state.run().and_then(|rcode| state.prove_wild().map(|()| rcode)) {
         Ok(rcode) => {
             state.addresses();
             rcode
@@ -53,6 +53,10 @@ struct Answering<'a, 'w> {
     writer: &'w mut Writer,
     /// Names whose addresses help the reader.
     extra: Vec<Name>,
+    /// What proves aliases that came from wildcards: written when the answer section is whole.
+    wild: Vec<(&'a Zone, &'a Node)>,
+    /// Whose NSEC records are written: zone and name.
+    proven: Vec<(&'a Name, &'a Name)>,
 }
 
 /// What one name of a chain gave.
@@ -133,7 +137,7 @@ impl<'a> Answering<'a, '_> {
             return Ok(Step::Done(Rcode::NOERROR));
         };
         self.put(zone, Section::Answer, name, &node.name, alias)?;
-        self.prove(zone, &[nearer])?;
+        self.wild.extend(nearer.map(|nearer| (zone, nearer)));
         Ok(alias.data.first().and_then(|data| data.name_at(0)).map_or(Step::Done(Rcode::NOERROR), Step::Alias))
     }
 
@@ -166,16 +170,20 @@ impl<'a> Answering<'a, '_> {
         if self.asked.signatures.is_none() || zone.keys().is_none() {
             return Ok(());
         }
-        for (index, node) in nodes.iter().enumerate() {
-            let Some(node) = node else { continue };
-            let before = nodes[..index].iter().flatten();
-            if before.into_iter().any(|other| other.name == node.name) {
+        for node in nodes.iter().flatten() {
+            let of = (zone.apex(), &node.name);
+            if self.proven.contains(&of) {
                 continue;
             }
+            self.proven.push(of);
             let nsec = zone.nsec(node);
             self.put(zone, Section::Authority, &node.name, &node.name, &nsec)?;
         }
         Ok(())
+    }
+
+    fn prove_wild(&mut self) -> Result<(), Full> {
+        std::mem::take(&mut self.wild).into_iter().try_for_each(|(zone, nearer)| self.prove(zone, &[Some(nearer)]))
     }
 
     /// The name servers of a zone below, with their addresses.

@@ -231,6 +231,7 @@ impl<C: Clock> Authority<C> {
             dnssec_ok: edns.dnssec_ok,
             nsid: edns.nsid.then_some(self.nsid.as_slice()),
             cookie: context.cookie,
+            error: None,
         }
     }
 

@@ -127,7 +127,8 @@ impl ZoneKey {
     }
 }
 
-fn tag(wire: &[u8]) -> u16 {
+/// The tag of DNSKEY data (RFC 4034, appendix B).
+pub(super) fn tag(wire: &[u8]) -> u16 {
     let sum: u32 =
         wire.iter().enumerate().map(|(n, &byte)| if n % 2 == 0 { u32::from(byte) << 8 } else { u32::from(byte) }).sum();
     (sum + (sum >> 16)) as u16 // the low 16 bits, as the appendix says

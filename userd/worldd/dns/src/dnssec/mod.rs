@@ -3,10 +3,13 @@
 //! Nothing is signed ahead. A signature is made when somebody wants it and kept for who wants it next, so a change of one
 //! record costs one signature, and a zone that nobody asks costs none.
 
+pub(crate) mod denial;
 mod key;
+mod nsec3;
 mod refresh;
 mod schedule;
 mod sign;
+pub(crate) mod verify;
 
 pub use self::{
     key::{KeyError, Role, Secret, ZoneKey},

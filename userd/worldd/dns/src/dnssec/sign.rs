@@ -110,30 +110,41 @@ impl Signatures {
         wire.extend_from_slice(&(inception as u32).to_be_bytes());
         wire.extend_from_slice(&key.tag().to_be_bytes());
         wire.extend_from_slice(zone.apex().to_lowercase().as_wire());
-        let mut input = wire.clone();
-        let owner = owner.to_lowercase();
-        let mut all: Vec<Vec<u8>> = set.data.iter().map(|data| canonical(set.rtype, data)).collect();
-        all.sort_unstable();
-        for data in all {
-            input.extend_from_slice(owner.as_wire());
-            input.extend_from_slice(&set.rtype.to_int().to_be_bytes());
-            input.extend_from_slice(&[0, 1]);
-            input.extend_from_slice(&set.ttl.to_be_bytes());
-            input.extend_from_slice(&u16::try_from(data.len()).ok()?.to_be_bytes());
-            input.extend_from_slice(&data);
-        }
+        let input = signed_bytes(&wire, owner, set, set.ttl)?;
         wire.extend_from_slice(&self.cache.sign(key, &input)?);
         Some(Rdata::from_wire(wire))
     }
+}
+
+/// What a signature is made over (RFC 4034, section 3.1.8.1): `head`, the RRSIG data up to the signer, then the set in
+/// canonical form with the TTL that it has in its zone. `None` for data longer than a record can be.
+pub(crate) fn signed_bytes(head: &[u8], owner: &Name, set: &RrSet, ttl: u32) -> Option<Vec<u8>> {
+    let signer = Name::from_wire(head.get(18..)?).ok()?.to_lowercase();
+    let mut bytes = [&head[..18], signer.as_wire()].concat();
+    let owner = owner.to_lowercase();
+    let mut all: Vec<Vec<u8>> = set.data.iter().map(|data| canonical(set.rtype, data)).collect();
+    all.sort_unstable();
+    // Two that differ in case only are one (section 6.3).
+    all.dedup();
+    for data in all {
+        bytes.extend_from_slice(owner.as_wire());
+        bytes.extend_from_slice(&set.rtype.to_int().to_be_bytes());
+        bytes.extend_from_slice(&[0, 1]);
+        bytes.extend_from_slice(&ttl.to_be_bytes());
+        bytes.extend_from_slice(&u16::try_from(data.len()).ok()?.to_be_bytes());
+        bytes.extend_from_slice(&data);
+    }
+    Some(bytes)
 }
 
 /// Data with the names in it in lower case, for the types where that is so (RFC 4034, section 6.2; RFC 6840, section 5.1).
 fn canonical(rtype: Rtype, data: &Rdata) -> Vec<u8> {
     let (before, names) = match rtype {
         Rtype::NS | Rtype::CNAME | Rtype::PTR | Rtype::DNAME => (0, 1),
-        Rtype::MX => (2, 1),
+        Rtype::MX | Rtype::AFSDB | Rtype::RT | Rtype::KX => (2, 1),
         Rtype::SRV => (6, 1),
-        Rtype::SOA | Rtype::RP => (0, 2),
+        Rtype::SOA | Rtype::RP | Rtype::MINFO => (0, 2),
+        Rtype::NAPTR => (naptr_name(data.as_wire()), 1),
         _ => return data.as_wire().to_vec(),
     };
     let mut wire = data.as_wire().to_vec();
@@ -144,6 +155,11 @@ fn canonical(rtype: Rtype, data: &Rdata) -> Vec<u8> {
         at += length;
     }
     wire
+}
+
+/// Where the name of NAPTR data begins: after two numbers and three strings (RFC 3403, section 4.1).
+fn naptr_name(data: &[u8]) -> usize {
+    (0..3).fold(4, |at, _| at + 1 + data.get(at).map_or(0, |&length| usize::from(length)))
 }
 
 impl Zone {

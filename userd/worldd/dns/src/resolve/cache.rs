@@ -2,6 +2,10 @@
 
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
+use super::{
+    security::Security,
+    trust::{BOGUS_TTL, Delegation, Trust},
+};
 use crate::{
     name::Name,
     record::{RrSet, Rtype},
@@ -23,6 +27,8 @@ pub struct Link {
     pub signature: Option<RrSet>,
     /// NSEC sets and their signatures: that nothing is nearer than the wildcard that answered.
     pub proofs: Vec<(Name, RrSet)>,
+    /// How far it is proven.
+    pub security: Security,
 }
 
 /// The SOA, NSEC and RRSIG sets of a denial.
@@ -34,7 +40,7 @@ pub(super) enum Known {
     /// The records.
     Set(Link),
     /// There are none of this type; with the records that say so.
-    NoData(Denial),
+    NoData(Denial, Security),
 }
 
 #[derive(Debug, Clone)]
@@ -47,9 +53,13 @@ struct Timed<T> {
 struct Entry {
     sets: Vec<(Rtype, Timed<Known>)>,
     /// The name does not exist.
-    absent: Option<Timed<Denial>>,
+    absent: Option<Timed<(Denial, Security)>>,
     /// The servers of the zone of this name, with the addresses that came as glue.
     servers: Option<Timed<Vec<Server>>>,
+    /// Its keys as a zone.
+    trust: Option<Timed<(u64, Trust)>>,
+    /// What the zone above says of it.
+    delegation: Option<Timed<(u64, Delegation)>>,
 }
 
 /// A name server of a zone.
@@ -65,12 +75,14 @@ pub struct Cache {
     young: HashMap<Name, Entry>,
     old: HashMap<Name, Entry>,
     generation: usize,
+    /// Chains of trust followed before this number rose are followed again.
+    chains: u64,
 }
 
 impl Cache {
     /// Remembers at most `names`.
     pub fn new(names: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), generation: (names / 2).max(1) }
+        Self { young: HashMap::new(), old: HashMap::new(), generation: (names / 2).max(1), chains: 0 }
     }
 
     /// Names remembered now.
@@ -81,6 +93,17 @@ impl Cache {
     pub(super) fn clear(&mut self) {
         self.young.clear();
         self.old.clear();
+        self.forget_trust();
+    }
+
+    /// Rises when chains of trust followed so far no longer count.
+    pub(super) fn chains(&self) -> u64 {
+        self.chains
+    }
+
+    /// Has all chains of trust followed anew.
+    pub(super) fn forget_trust(&mut self) {
+        self.chains += 1;
     }
 
     /// Forgets a name and, as they may exist now or no longer, the names between it and its zone.
@@ -126,19 +149,24 @@ impl Cache {
                 set: RrSet { ttl: left, ..link.set.clone() },
                 signature: link.signature.as_ref().map(|set| RrSet { ttl: left, ..set.clone() }),
                 proofs: aged(&link.proofs, left),
+                security: link.security,
             }),
-            Known::NoData(denial) => Known::NoData(aged(denial, left)),
+            Known::NoData(denial, security) => Known::NoData(aged(denial, left), *security),
         })
     }
 
-    /// The denial of a name, if it is known not to exist, itself or an ancestor (RFC 8020).
-    pub(super) fn find_absent(&mut self, name: &Name, now: Duration) -> Option<Denial> {
+    /// The denial of a name, if it is known not to exist, itself or an ancestor (RFC 8020); what is wrong with the denial of
+    /// an ancestor is not held against the name.
+    pub(super) fn find_absent(&mut self, name: &Name, now: Duration) -> Option<(Denial, Security)> {
+        let own = name;
         let mut next = Some(name.clone());
         while let Some(name) = next {
             if let Some(timed) =
                 self.get(&name).and_then(|entry| entry.absent.as_ref()).filter(|timed| timed.until > now)
+                && (name == *own || timed.value.1.error().is_none())
             {
-                return Some(aged(&timed.value, remaining(timed.until, now)));
+                let (denial, security) = &timed.value;
+                return Some((aged(denial, remaining(timed.until, now)), *security));
             }
             next = name.parent();
         }
@@ -160,19 +188,53 @@ impl Cache {
     }
 
     pub(super) fn insert_set(&mut self, link: &Link, now: Duration) {
-        self.put(&link.owner, link.set.rtype, Known::Set(link.clone()), link.set.ttl.min(TTL_MAX), now);
+        let ttl = believed(link.set.ttl.min(TTL_MAX), link.security);
+        self.put(&link.owner, link.set.rtype, Known::Set(link.clone()), ttl, now);
     }
 
-    pub(super) fn insert_no_data(&mut self, name: &Name, rtype: Rtype, denial: Denial, now: Duration) {
-        let ttl = denial_ttl(&denial);
-        self.put(name, rtype, Known::NoData(denial), ttl, now);
+    pub(super) fn insert_no_data(&mut self, name: &Name, rtype: Rtype, denial: (Denial, Security), now: Duration) {
+        let ttl = believed(denial_ttl(&denial.0), denial.1);
+        self.put(name, rtype, Known::NoData(denial.0, denial.1), ttl, now);
     }
 
-    pub(super) fn insert_absent(&mut self, name: &Name, denial: Denial, now: Duration) {
-        let ttl = denial_ttl(&denial);
+    pub(super) fn insert_absent(&mut self, name: &Name, denial: (Denial, Security), now: Duration) {
+        let ttl = believed(denial_ttl(&denial.0), denial.1);
         if ttl > 0 {
             self.entry(name).absent = Some(Timed { until: later(now, ttl), value: denial });
         }
+    }
+
+    pub(super) fn find_trust(&mut self, zone: &Name, now: Duration) -> Option<Trust> {
+        let chains = self.chains;
+        let timed = self.get(zone)?.trust.as_ref()?;
+        (timed.until > now && timed.value.0 == chains).then(|| timed.value.1.clone())
+    }
+
+    /// `chains` is what [`Cache::chains`] was when the chain was begun to be followed.
+    pub(super) fn insert_trust(&mut self, zone: &Name, trust: Trust, ttl: u32, now: Duration, chains: u64) {
+        let until = later(now, ttl.clamp(BOGUS_TTL, TTL_MAX));
+        self.entry(zone).trust = Some(Timed { until, value: (chains, trust) });
+    }
+
+    /// What the zone above says of a name, and how long yet, seconds.
+    pub(super) fn find_delegation(&mut self, name: &Name, now: Duration) -> Option<(Delegation, u32)> {
+        let chains = self.chains;
+        let timed = self.get(name)?.delegation.as_ref()?;
+        let known = timed.until > now && timed.value.0 == chains;
+        known.then(|| (timed.value.1.clone(), remaining(timed.until, now)))
+    }
+
+    /// As [`Cache::insert_trust`].
+    pub(super) fn insert_delegation(
+        &mut self,
+        name: &Name,
+        delegation: Delegation,
+        ttl: u32,
+        now: Duration,
+        chains: u64,
+    ) {
+        let until = later(now, ttl.clamp(BOGUS_TTL, TTL_MAX));
+        self.entry(name).delegation = Some(Timed { until, value: (chains, delegation) });
     }
 
     pub(super) fn insert_servers(&mut self, zone: &Name, servers: Vec<Server>, ttl: u32, now: Duration) {
@@ -192,6 +254,11 @@ impl Cache {
     }
 }
 
+/// What is bogus may be right soon: nobody waits long for it (RFC 9520, section 3.2).
+fn believed(ttl: u32, security: Security) -> u32 {
+    if security.error().is_some() { ttl.min(BOGUS_TTL) } else { ttl }
+}
+
 fn later(now: Duration, ttl: u32) -> Duration {
     now.saturating_add(Duration::from_secs(u64::from(ttl)))
 }
@@ -206,7 +273,7 @@ fn aged(sets: &[(Name, RrSet)], left: u32) -> Vec<(Name, RrSet)> {
 }
 
 /// How long a denial is believed: the SOA record's TTL, at most its minimum field.
-fn denial_ttl(denial: &Denial) -> u32 {
+pub(super) fn denial_ttl(denial: &Denial) -> u32 {
     let soa = denial.iter().find(|(_, set)| set.rtype == Rtype::SOA);
     let minimum = |set: &RrSet| set.data.first().and_then(crate::record::Soa::read).map_or(0, |soa| soa.minimum);
     soa.map_or(0, |(_, set)| set.ttl.min(minimum(set)).min(DENIAL_MAX))
@@ -219,7 +286,7 @@ mod tests {
 
     fn link(owner: &Name, ttl: u32) -> Link {
         let set = RrSet { rtype: Rtype::A, ttl, data: [Rdata::address([10, 0, 0, 1].into())].into() };
-        Link { owner: owner.clone(), set, signature: None, proofs: Vec::new() }
+        Link { owner: owner.clone(), set, signature: None, proofs: Vec::new(), security: Security::Secure }
     }
 
     #[test]

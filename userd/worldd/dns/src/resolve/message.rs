@@ -2,7 +2,10 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::cache::{Denial, Link, Server};
+use super::{
+    cache::{Denial, Link, Server},
+    security::Security,
+};
 use crate::{
     name::Name,
     record::{Rdata, Record, RrSet, Rtype},
@@ -30,13 +33,44 @@ pub(super) enum Response {
     Lame,
 }
 
-/// A query without recursion, with DNSSEC records.
-pub(super) fn query(id: u16, name: &Name, rtype: Rtype) -> Vec<u8> {
-    let mut writer = Writer::new(id, 0, 512);
+/// A query with these flags that wants DNSSEC records.
+pub(super) fn query(id: u16, name: &Name, rtype: Rtype, flags: u16) -> Vec<u8> {
+    let mut writer = Writer::new(id, flags, 512);
     // A name and an OPT record fit into 512 bytes.
     let _ = writer.question(name, rtype, CLASS_IN);
     let _ = edns::Reply { dnssec_ok: true, ..edns::Reply::default() }.write(&mut writer);
     writer.finish()
+}
+
+/// Reads a response to `query`.
+fn response<'m>(message: &'m [u8], id: u16, name: &Name, rtype: Rtype) -> Result<Parsed<'m>, Malformed> {
+    let parsed = Parsed::read(message)?;
+    let question = parsed.question.as_ref().ok_or(Malformed)?;
+    let ours = question.name == *name && question.rtype == rtype && question.class == CLASS_IN;
+    if parsed.header.id == id && parsed.header.is_response() && ours { Ok(parsed) } else { Err(Malformed) }
+}
+
+/// Judges the response of a resolver outside the world. Of a chain of aliases only the first is taken: where it leads may be
+/// in the world again, of which that resolver knows nothing.
+///
+/// # Errors
+/// [`Malformed`] when it is not a response to this query at all.
+pub(super) fn judge_forwarded(message: &[u8], id: u16, name: &Name, rtype: Rtype) -> Result<Response, Malformed> {
+    let parsed = response(message, id, name, rtype)?;
+    if parsed.header.has(flag::TC) {
+        return Ok(Response::Truncated);
+    }
+    let records = records(message, &parsed)?;
+    let of = |section: usize| records.iter().filter(move |(of, _)| *of == section).map(|(_, record)| record);
+    let mut chain = chain(sets(of(1)), name, rtype);
+    chain.truncate(1);
+    let denial = sets(of(2).filter(|record| covered(record) == Rtype::SOA && name.is_under(&record.owner)));
+    Ok(match parsed.header.rcode() {
+        Rcode::NOERROR | Rcode::NXDOMAIN if !chain.is_empty() => Response::Answer(chain),
+        Rcode::NOERROR => Response::NoData(denial),
+        Rcode::NXDOMAIN => Response::Absent(denial),
+        _ => Response::Lame,
+    })
 }
 
 /// Judges a response to `query`, sent to a server of `zone`.
@@ -44,13 +78,8 @@ pub(super) fn query(id: u16, name: &Name, rtype: Rtype) -> Vec<u8> {
 /// # Errors
 /// [`Malformed`] when it is not a response to this query at all.
 pub(super) fn judge(message: &[u8], id: u16, zone: &Name, name: &Name, rtype: Rtype) -> Result<Response, Malformed> {
-    let parsed = Parsed::read(message)?;
+    let parsed = response(message, id, name, rtype)?;
     let header = parsed.header;
-    let question = parsed.question.as_ref().ok_or(Malformed)?;
-    let ours = question.name == *name && question.rtype == rtype && question.class == CLASS_IN;
-    if header.id != id || !header.is_response() || !ours {
-        return Err(Malformed);
-    }
     if header.has(flag::TC) {
         return Ok(Response::Truncated);
     }
@@ -79,9 +108,10 @@ pub(super) fn judge(message: &[u8], id: u16, zone: &Name, name: &Name, rtype: Rt
         _ => return Ok(Response::Lame),
     }
     let mut chain = chain(sets(in_zone(1)), name, rtype);
-    if let Some(last) = chain.last_mut() {
-        last.proofs = support();
-        last.proofs.retain(|(_, set)| covering(set) != Rtype::SOA);
+    if !chain.is_empty() {
+        let mut proofs = support();
+        proofs.retain(|(_, set)| covering(set) != Rtype::SOA);
+        chain.iter_mut().for_each(|link| link.proofs.clone_from(&proofs));
         return Ok(Response::Answer(chain));
     }
     let below = |record: &&Record| record.rtype == Rtype::NS && record.owner != *zone && name.is_under(&record.owner);
@@ -117,6 +147,12 @@ fn covered(record: &Record) -> Rtype {
 
 fn covering(set: &RrSet) -> Rtype {
     set.data.first().map_or(set.rtype, |data| signed_type(set.rtype, data))
+}
+
+/// The RRSIG set that covers the set of this owner and type.
+pub(super) fn signature_of<'d>(sets: &'d [(Name, RrSet)], owner: &Name, rtype: Rtype) -> Option<&'d RrSet> {
+    let found = sets.iter().find(|(of, set)| of == owner && set.rtype == Rtype::RRSIG && covering(set) == rtype);
+    found.map(|(_, set)| set)
 }
 
 fn signed_type(rtype: Rtype, data: &Rdata) -> Rtype {
@@ -163,7 +199,7 @@ fn chain(mut sets: Vec<(Name, RrSet)>, name: &Name, rtype: Rtype) -> Vec<Link> {
             .position(|(of, other)| *of == owner && other.rtype == Rtype::RRSIG && covering(other) == set.rtype);
         let signature = signature.map(|place| sets.swap_remove(place).1);
         let target = set.data.first().filter(|_| answer.is_none()).and_then(|data| data.name_at(0));
-        chain.push(Link { owner, set, signature, proofs: Vec::new() });
+        chain.push(Link { owner, set, signature, proofs: Vec::new(), security: Security::Indeterminate });
         let Some(target) = target else { return chain };
         at = target;
     }

@@ -1,9 +1,14 @@
-//! The recursive resolver of a world: begins at the world's root, follows its delegations, and asks nobody else.
+//! The recursive resolver of a world: begins at the world's root, follows its delegations, and asks nobody else unless it is
+//! told to [`Forward`]. With trust anchors it validates (RFC 4035, section 5).
 
 mod ask;
 mod cache;
+mod forward;
 mod iterate;
 mod message;
+mod security;
+mod trust;
+mod validate;
 
 use std::{
     net::IpAddr,
@@ -15,9 +20,12 @@ use arc_swap::ArcSwap;
 pub use self::{
     ask::{Network, Upstream},
     cache::{Cache, Denial, Link},
+    forward::Forward,
+    security::{ExtendedError, Security},
 };
 use crate::{
     authority::Clock,
+    dnssec::Anchor,
     name::Name,
     record::Rtype,
     serve::{Handler, Limiter, Peer, Reply, Transport, Verdict},
@@ -49,11 +57,28 @@ pub struct Outcome {
     pub answers: Vec<Link>,
     /// The records of a denial.
     pub denial: Denial,
+    /// How far it is proven as a whole. Bogus data is here for those who check it themselves.
+    pub security: Security,
+    /// Why it failed.
+    pub error: Option<ExtendedError>,
 }
 
 impl Outcome {
     fn failure(rcode: Rcode) -> Self {
-        Self { rcode, answers: Vec::new(), denial: Vec::new() }
+        Self { rcode, answers: Vec::new(), denial: Vec::new(), security: Security::Indeterminate, error: None }
+    }
+
+    fn broken(error: ExtendedError) -> Self {
+        Self { error: Some(error), ..Self::failure(Rcode::SERVFAIL) }
+    }
+
+    /// Without what is bogus: that is SERVFAIL (RFC 4035, section 5.5).
+    #[must_use]
+    pub fn checked(self) -> Self {
+        match self.security.error() {
+            Some(error) => Self::broken(error),
+            None => self,
+        }
     }
 }
 
@@ -62,6 +87,9 @@ struct Shared<U, C> {
     upstream: U,
     clock: C,
     hints: ArcSwap<Vec<Hint>>,
+    /// Where chains of trust begin; none: nothing is checked.
+    anchors: ArcSwap<Vec<Anchor>>,
+    forward: ArcSwap<Forward>,
     cache: Mutex<Cache>,
 }
 
@@ -72,9 +100,17 @@ pub struct Resolver<U, C> {
 }
 
 impl<U: Upstream, C: Clock> Resolver<U, C> {
-    /// A resolver that begins at `hints` and keeps what it learns in `cache`.
+    /// A resolver that begins at `hints` and keeps what it learns in `cache`. It neither validates nor forwards until
+    /// [`Resolver::set_anchors`] and [`Resolver::set_forward`] say so.
     pub fn new(upstream: U, clock: C, hints: Vec<Hint>, cache: Cache, limiter: Limiter) -> Self {
-        let shared = Shared { upstream, clock, hints: ArcSwap::from_pointee(hints), cache: Mutex::new(cache) };
+        let shared = Shared {
+            upstream,
+            clock,
+            hints: ArcSwap::from_pointee(hints),
+            anchors: ArcSwap::default(),
+            forward: ArcSwap::default(),
+            cache: Mutex::new(cache),
+        };
         Self { shared: Arc::new(shared), limiter: Mutex::new(limiter) }
     }
 
@@ -84,17 +120,37 @@ impl<U: Upstream, C: Clock> Resolver<U, C> {
         self.shared.cache().clear();
     }
 
+    /// Validates from these trust anchors on from now on, with several for a zone while its key rolls over; with none it
+    /// checks nothing. Answers in the making are finished. The same anchors again change nothing.
+    pub fn set_anchors(&self, anchors: Vec<Anchor>) {
+        let old = self.shared.anchors.swap(Arc::new(anchors.clone()));
+        let same = old.len() == anchors.len() && anchors.iter().all(|anchor| old.contains(anchor));
+        if !same {
+            self.shared.cache().clear();
+        }
+    }
+
+    /// Forwards names outside the world from now on, or no longer; what was learnt is forgotten.
+    pub fn set_forward(&self, forward: Forward) {
+        self.shared.forward.store(Arc::new(forward));
+        self.shared.cache().clear();
+    }
+
     /// Forgets what a change to a zone of this world made untrue, so that it is seen at once.
     pub fn forget(&self, delta: &Delta) {
         let mut cache = self.shared.cache();
+        let mut records = delta.added.iter().chain(&delta.removed);
+        if records.any(|record| matches!(record.rtype, Rtype::DS | Rtype::DNSKEY)) {
+            cache.forget_trust();
+        }
         for record in delta.added.iter().chain(&delta.removed) {
             cache.forget(&record.owner, &delta.zone);
         }
     }
 
-    /// Resolves one name.
+    /// Resolves one name; what is bogus is SERVFAIL.
     pub async fn resolve(&self, name: &Name, rtype: Rtype) -> Outcome {
-        iterate::resolve(&self.shared, name, rtype).await
+        iterate::resolve(&self.shared, name, rtype).await.checked()
     }
 }
 
@@ -147,12 +203,12 @@ impl<U: Upstream, C: Clock> Handler for Resolver<U, C> {
         }
         let key = (&asked.question.name, asked.question.rtype);
         if let Some(outcome) = iterate::cached(&self.shared, key.0, key.1) {
-            return Reply::Message(asked.answer(&outcome));
+            return Reply::Message(asked.answer(&asked.check(outcome)));
         }
         let shared = self.shared.clone();
         Reply::Later(Box::pin(async move {
             let outcome = iterate::resolve(&shared, &asked.question.name, asked.question.rtype).await;
-            Some(asked.answer(&outcome))
+            Some(asked.answer(&asked.check(outcome)))
         }))
     }
 }
@@ -166,6 +222,11 @@ struct Client {
 }
 
 impl Client {
+    /// Whoever disables checking gets what there is (RFC 4035, section 3.2.2).
+    fn check(&self, outcome: Outcome) -> Outcome {
+        if self.header.has(flag::CD) { outcome } else { outcome.checked() }
+    }
+
     fn answer(&self, outcome: &Outcome) -> Vec<u8> {
         let limit = match (self.transport, &self.edns) {
             (Transport::Tcp, _) => MESSAGE_MAX,
@@ -173,18 +234,21 @@ impl Client {
             (Transport::Udp, Some(edns)) => usize::from(edns.size).min(UDP_EDNS),
         };
         let flags = flag::QR | flag::RA | self.header.flags & (flag::RD | flag::CD) | outcome.rcode.0 & 15;
-        let mut writer = Writer::new(self.header.id, flags, limit);
+        let dnssec_ok = self.edns.as_ref().is_some_and(|edns| edns.dnssec_ok);
+        // Said to those who ask for it only (RFC 6840, section 5.8).
+        let authentic = outcome.security == Security::Secure && (dnssec_ok || self.header.has(flag::AD));
+        let mut writer = Writer::new(self.header.id, flags | if authentic { flag::AD } else { 0 }, limit);
         // A question of at most 259 bytes fits into the smallest limit.
         let _ = writer.question(&self.question.name, self.question.rtype, self.question.class);
         let opt = self.edns.as_ref().map(|edns| edns::Reply {
             extended_rcode: (outcome.rcode.0 >> 4) as u8,
             dnssec_ok: edns.dnssec_ok,
+            error: outcome.error.map(|error| (error.0, error.text())),
             ..edns::Reply::default()
         });
         let tail = opt.as_ref().map_or(0, edns::Reply::len);
         writer.reserve(tail);
         let length = writer.len();
-        let dnssec_ok = self.edns.as_ref().is_some_and(|edns| edns.dnssec_ok);
         if write(&mut writer, outcome, dnssec_ok).is_err() {
             writer.truncate_to(length);
         }
@@ -205,9 +269,11 @@ fn write(writer: &mut Writer, outcome: &Outcome, dnssec_ok: bool) -> Result<(), 
             writer.set_of(Section::Answer, &link.owner, signature, signature.ttl)?;
         }
     }
-    let proofs = outcome.answers.iter().flat_map(|link| &link.proofs);
-    for (owner, set) in outcome.denial.iter().chain(proofs) {
-        if dnssec_ok || set.rtype == Rtype::SOA {
+    let proofs: Vec<_> = outcome.denial.iter().chain(outcome.answers.iter().flat_map(|link| &link.proofs)).collect();
+    for (index, (owner, set)) in proofs.iter().enumerate() {
+        // One record may prove something of several names of a chain.
+        let is_there = proofs[..index].iter().any(|(of, other)| of == owner && other.data == set.data);
+        if (dnssec_ok || set.rtype == Rtype::SOA) && !is_there {
             writer.set_of(Section::Authority, owner, set, set.ttl)?;
         }
     }

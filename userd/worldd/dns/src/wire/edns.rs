@@ -10,6 +10,8 @@ use crate::{name::Name, record::Rtype};
 const NSID: u16 = 3;
 /// Option COOKIE (RFC 7873).
 const COOKIE: u16 = 10;
+/// Option of an extended error (RFC 8914).
+const EXTENDED_ERROR: u16 = 15;
 /// Bit DO of the flags (RFC 3225).
 const DO: u32 = 1 << 15;
 /// Bytes of an OPT record without options.
@@ -75,12 +77,17 @@ pub struct Reply<'a> {
     pub nsid: Option<&'a [u8]>,
     /// Client and server part of the cookie.
     pub cookie: Option<[u8; 16]>,
+    /// Code and text of an extended error.
+    pub error: Option<(u16, &'a str)>,
 }
 
 impl Reply<'_> {
     /// Bytes that [`Reply::write`] takes.
     pub fn len(&self) -> usize {
-        OPT_BYTES + self.nsid.map_or(0, |id| id.len() + 4) + self.cookie.map_or(0, |cookie| cookie.len() + 4)
+        OPT_BYTES
+            + self.nsid.map_or(0, |id| id.len() + 4)
+            + self.cookie.map_or(0, |cookie| cookie.len() + 4)
+            + self.error.map_or(0, |(_, text)| text.len() + 6)
     }
 
     /// Never: an OPT record has a head.
@@ -104,6 +111,9 @@ impl Reply<'_> {
         }
         if let Some(cookie) = &self.cookie {
             option(COOKIE, cookie);
+        }
+        if let Some((code, text)) = self.error {
+            option(EXTENDED_ERROR, &[&code.to_be_bytes()[..], text.as_bytes()].concat());
         }
         let ttl = u32::from(self.extended_rcode) << 24 | if self.dnssec_ok { DO } else { 0 };
         writer.raw(Section::Additional, &Name::root(), Rtype::OPT, super::UDP_EDNS as u16, ttl, &data)

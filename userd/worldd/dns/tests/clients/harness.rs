@@ -49,6 +49,7 @@ pub fn example(file: &str) -> Plan {
 /// Servers that run until the test's process ends.
 pub struct Service {
     pub store: Arc<Store>,
+    pub resolver: Arc<Resolver<Network, System>>,
 }
 
 impl Service {
@@ -73,26 +74,31 @@ impl Service {
             access.update.insert((key.clone(), zone.apex().clone()));
         }
         authority.set_access(access);
+        let hint = |(zone, servers): &(String, Vec<IpAddr>)| Hint {
+            zone: Name::parse(zone).expect("a name"),
+            servers: servers.clone(),
+        };
+        let hints = plan.hints.iter().map(hint).collect();
+        let (cache, limiter) = (Cache::new(10_000), Limiter::new(0, 2));
+        let resolver = Arc::new(Resolver::new(Network::default(), System(Instant::now()), hints, cache, limiter));
         let (ready, wait) = std::sync::mpsc::channel();
-        let plan = plan.clone();
+        let (plan, of_thread) = (plan.clone(), resolver.clone());
         // A thread is in the namespace of the thread that made it.
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(serve(Arc::new(authority), plan, ready));
+            runtime.block_on(serve(Arc::new(authority), of_thread, plan, ready));
         });
         wait.recv().expect("the servers are ready");
-        Self { store }
+        Self { store, resolver }
     }
 }
 
-async fn serve(authority: Arc<Authority<System>>, plan: Plan, ready: std::sync::mpsc::Sender<()>) {
-    let hint = |(zone, servers): &(String, Vec<IpAddr>)| Hint {
-        zone: Name::parse(zone).expect("a name"),
-        servers: servers.clone(),
-    };
-    let hints = plan.hints.iter().map(hint).collect();
-    let (cache, limiter) = (Cache::new(10_000), Limiter::new(0, 2));
-    let resolver = Arc::new(Resolver::new(Network::default(), System(Instant::now()), hints, cache, limiter));
+async fn serve(
+    authority: Arc<Authority<System>>,
+    resolver: Arc<Resolver<Network, System>>,
+    plan: Plan,
+    ready: std::sync::mpsc::Sender<()>,
+) {
     let mut tasks = tokio::task::JoinSet::new();
     let limits = TcpLimits { connections: 1100, ..TcpLimits::default() };
     let addresses: Vec<IpAddr> = authority.store().snapshot().addresses().collect();

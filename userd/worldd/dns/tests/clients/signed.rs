@@ -6,9 +6,14 @@ use netengine_dns::{
     dnssec::{Schedule, Secret, Signing},
     name::Name,
     plan::Plan,
+    record::{Record, Rtype},
+    zone::Zone,
 };
 
-use crate::harness::{KEY, Service, attempt, dig, plan, run};
+use crate::{
+    GATEWAY,
+    harness::{KEY, Service, attempt, dig, plan, run, short, status},
+};
 
 /// The single-org example with DNSSEC and a domain that has records, a wildcard and a name server of its own below it.
 fn signed() -> Plan {
@@ -24,7 +29,7 @@ fn signed() -> Plan {
 }
 
 struct Signed {
-    _service: Service,
+    service: Service,
     anchor: tempfile::NamedTempFile,
     hints: tempfile::NamedTempFile,
     delv: tempfile::NamedTempFile,
@@ -46,6 +51,7 @@ fn start() -> Signed {
         file
     };
     let anchors = signing.anchors(&Name::root(), now).expect("anchors");
+    service.resolver.set_anchors(anchors.clone());
     let ds: Vec<String> = anchors
         .iter()
         .map(|anchor| {
@@ -62,7 +68,7 @@ fn start() -> Signed {
         })
         .collect();
     Signed {
-        _service: service,
+        service,
         anchor: file(ds.iter().map(|ds| format!(". 3600 IN DS {ds}\n")).collect()),
         hints: file(". 3600000 NS root.internal.\nroot.internal. 3600000 A 10.0.0.2\n".to_owned()),
         delv: file(format!("trust-anchors {{ {} }};\n", of_delv.join(" "))),
@@ -120,8 +126,58 @@ fn delv_validates_answers_and_denials_through_the_resolver() {
         ("nothing.corp", "A", "; negative response, fully validated"),
         ("example.com", "A", "; negative response, fully validated"),
     ] {
-        let output = attempt("delv", &["@172.28.0.1", "-a", &anchor, "+root=.", "+multiline", name, rtype], "");
-        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        assert!(said.contains(expected), "{name} {rtype}: {said}");
+        for root in ["+root", "+root=."] {
+            let output = attempt("delv", &["@172.28.0.1", "-a", &anchor, root, "+multiline", name, rtype], "");
+            let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+            assert!(said.contains(expected), "{root} {name} {rtype}: {said}");
+        }
     }
+}
+
+#[test]
+fn dig_sees_the_authentic_data_bit_and_the_reason_of_a_failure() {
+    let world = start();
+    for (arguments, expected) in [
+        (&["mail.acme.corp", "A", "+dnssec"][..], ("NOERROR", "qr rd ra ad")),
+        (&["mail.acme.corp", "A", "+adflag"], ("NOERROR", "qr rd ra ad")),
+        (&["mail.acme.corp", "A", "+noadflag"], ("NOERROR", "qr rd ra")),
+        (&["x.y.acme.corp", "TXT", "+dnssec"], ("NOERROR", "qr rd ra ad")),
+        (&["nothing.corp", "A", "+dnssec"], ("NXDOMAIN", "qr rd ra ad")),
+        (&["example.com", "A", "+dnssec"], ("NXDOMAIN", "qr rd ra ad")),
+        (&["acme.corp", "AAAA", "+dnssec"], ("NOERROR", "qr rd ra ad")),
+        (&["sub.acme.corp", "DS", "+dnssec"], ("NOERROR", "qr rd ra ad")),
+    ] {
+        assert_eq!(status(GATEWAY, arguments), (expected.0.into(), expected.1.into()), "{arguments:?}");
+    }
+    // The anchor of another world: nothing of this one is right any more.
+    let other =
+        Signing::new(Secret::new(&[1; 32]), Schedule { epoch: 0, lifetimes: signed().dnssec.expect("signed").into() });
+    world.service.resolver.set_anchors(other.anchors(&Name::root(), 0).expect("anchors"));
+    let failed = dig(&["@172.28.0.1", "mail.acme.corp", "A"]);
+    assert!(failed.contains("SERVFAIL") && failed.contains("EDE: 9 (DNSKEY Missing)"), "{failed}");
+    assert_eq!(
+        status(GATEWAY, &["mail.acme.corp", "A", "+cdflag", "+dnssec"]),
+        ("NOERROR".into(), "qr rd ra cd".into())
+    );
+}
+
+#[test]
+fn a_forged_record_is_refused_by_the_resolver_itself() {
+    let world = start();
+    assert_eq!(short(GATEWAY, &["mail.acme.corp"]), ["10.0.0.13"]);
+    // The world's servers begin to lie: a zone with a record that its key never signed stands in their place.
+    let apex = Name::parse("acme.corp").expect("a name");
+    let lie = Record::parse("lie.acme.corp", 60, Rtype::A, "10.6.6.6").expect("a record");
+    let catalog = world.service.store.snapshot();
+    let soa = catalog.zone(&apex).expect("the zone").soa().clone();
+    world.service.store.arrange(|catalog| {
+        let mut draft = Zone::new(apex.clone(), soa, 60).edit();
+        let _ = draft.add(Record::parse("acme.corp", 60, Rtype::NS, "ns.corp").expect("a record")).expect("fits");
+        let _ = draft.add(lie).expect("fits");
+        catalog.insert_zone(draft.into_zone());
+    });
+    let forged = dig(&["@172.28.0.1", "lie.acme.corp", "A"]);
+    assert!(forged.contains("SERVFAIL") && forged.contains("EDE: "), "{forged}");
+    assert!(!forged.contains("10.6.6.6"));
+    assert_eq!(short("10.0.0.5", &["lie.acme.corp"]), ["10.6.6.6"], "the server does lie");
 }

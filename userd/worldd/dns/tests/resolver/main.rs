@@ -1,0 +1,7 @@
+//! The validating resolver, in a world without a network and with a clock set by hand.
+
+mod ask;
+mod bogus;
+mod rollover;
+mod secure;
+mod world;
