@@ -1,15 +1,43 @@
 //! The live checks' client, and how long it lives.
+//!
+//! Each check is a file of its own. What they share is made once for a request: names ([`names`]), trust ([`tls`]).
 
-use std::{net::SocketAddr, time::Duration};
+mod acme;
+mod dns;
+mod exchange;
+mod finding;
+mod http;
+mod https;
+mod names;
+mod ntp;
+mod rdap;
+mod responder;
+mod tls;
+mod token;
+mod transfer;
+mod whois;
 
-use futures::future::join_all;
+use std::{net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures::{FutureExt, future::join_all};
 use netengine_proto::{
     control::{ControlReply, Probe, ProbeRequest, ProbeResult, TimedProbe},
     limits,
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::{Instant, timeout},
+};
 
-use crate::ntp::client;
+use finding::{Finding, Progress, Seen, one_line};
+use http::Shared;
+use names::Names;
+use tls::Tls;
+
+/// Checks that run at the same time; further ones wait for a place, and their time begins when they have it.
+const AT_ONCE: usize = 32;
+/// How much earlier than ours the deadline of the time check is.
+const NTP_FIRST: Duration = Duration::from_millis(5);
 
 /// Runs all probes at the same time. The results are in the order of the probes.
 pub async fn run(request: ProbeRequest) -> ControlReply {
@@ -17,34 +45,60 @@ pub async fn run(request: ProbeRequest) -> ControlReply {
     if probes.len() > limits::PROBES {
         return ControlReply::Refused(format!("{} probes are more than {}", probes.len(), limits::PROBES));
     }
-    ControlReply::Probed(join_all(probes.into_iter().map(one)).await)
+    let tls = match Tls::new(&request.trust) {
+        Ok(tls) => tls,
+        Err(finding) => return ControlReply::Refused(one_line(&finding.detail)),
+    };
+    let signed = !request.trust.dns_root.is_empty();
+    let shared = Shared { names: Arc::new(Names::new(request.resolvers, signed)), tls };
+    let places = Semaphore::new(AT_ONCE);
+    let in_its_place = async |probe| {
+        let _place = places.acquire().await;
+        one(probe, &shared).await
+    };
+    ControlReply::Probed(join_all(probes.into_iter().map(in_its_place)).await)
 }
 
-async fn one(TimedProbe { timeout_ms, probe }: TimedProbe) -> ProbeResult {
+/// One probe within its time. Whatever a server sends, it is the result of this probe and of no other.
+async fn one(TimedProbe { timeout_ms, probe }: TimedProbe, shared: &Shared) -> ProbeResult {
     let began = Instant::now();
-    let seen = match probe {
-        Probe::Ntp { address, port } => {
-            let within = Duration::from_millis(timeout_ms.into()).min(limits::PROBE_TIME);
-            client::ask(SocketAddr::new(address, port), within).await
-        }
-        other => return unknown(&other),
+    let within = Duration::from_millis(timeout_ms.into()).min(limits::PROBE_TIME);
+    let progress = Progress::new();
+    let checked = AssertUnwindSafe(check(&probe, within, shared, &progress)).catch_unwind();
+    let seen = match timeout(within, checked).await {
+        Ok(Ok(seen)) => seen,
+        Ok(Err(_)) => Err(Finding::ours("this check has failed by a fault of its own; the log has it")),
+        Err(_) => Err(progress.over(within)),
     };
     let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     match seen {
-        Ok(sample) => ProbeResult {
-            passed: true,
-            fault: None,
-            detail: format!("stratum {}, offset {} us, delay {} us", sample.stratum, sample.offset_us, sample.delay_us),
-            micros,
-        },
-        Err(error) => ProbeResult { passed: false, fault: None, detail: chain(&error), micros },
+        Ok(detail) => ProbeResult { passed: true, fault: None, detail: one_line(&detail), micros },
+        Err(Finding { fault, detail }) => ProbeResult { passed: false, fault, detail: one_line(&detail), micros },
     }
 }
 
-/// A check that this release cannot make is one that did not pass.
-fn unknown(probe: &Probe) -> ProbeResult {
-    let detail = format!("no such live check in this release: {probe:?}");
-    ProbeResult { passed: false, fault: None, detail, micros: 0 }
+async fn check(probe: &Probe, within: Duration, shared: &Shared, progress: &Progress) -> Seen {
+    match probe {
+        Probe::Ntp { address, port } => {
+            // It resends and ends by its own deadline, which tells more than ours.
+            let within = within.saturating_sub(NTP_FIRST);
+            ntp::check(SocketAddr::new(*address, *port), within).await
+        }
+        Probe::Dns { server, name, rtype, expect, validated } => {
+            let wanted = dns::Wanted { server: *server, name, rtype, expect, validated: *validated };
+            dns::check(wanted, progress).await
+        }
+        Probe::Transfer { server, zone, key } => transfer::check(*server, zone, key, progress).await,
+        Probe::Https { name, path, status } => https::check(shared.clone(), name, path, *status, progress).await,
+        Probe::Acme { directory, name } => acme::check(shared.clone(), directory, name, progress).await,
+        Probe::Token { issuer, client_id, secret } => {
+            token::check(shared.clone(), issuer, (client_id, secret), progress).await
+        }
+        Probe::Whois { address, port, query, expect } => {
+            whois::check(SocketAddr::new(*address, *port), query, expect, progress).await
+        }
+        Probe::Rdap { url, class } => rdap::check(shared.clone(), url, class, progress).await,
+    }
 }
 
 /// An error and its causes on one line.
