@@ -1,17 +1,26 @@
 //! Removing a world: processes, namespaces with all they hold, directories.
 
+use std::os::fd::AsFd;
+
 use netengine_proto::{
     ids::{CallKey, Uid, WorldId},
     plan::{NetworkPlan, Node},
-    root::{Applied, Deleted, HeldProcess, ObjectKind, ObjectName, RootError},
+    root::{Applied, Deleted, HeldProcess, ObjectKind, ObjectName, Operation, RootError},
 };
 
 use super::{
-    converge::namespace_name,
+    client::{receive, register},
+    converge::{hold_error, namespace_name},
     journal::Record,
     state::{Broker, HeldWorld, World},
 };
-use crate::worker::message::SpawnRequest;
+use crate::{
+    sys::fds,
+    worker::{
+        channel::decode,
+        message::{Erased, SpawnRequest},
+    },
+};
 
 impl Broker {
     /// Removes everything of a world. Each part is idempotent; the journal says "deleted" only when all is gone.
@@ -35,7 +44,7 @@ impl Broker {
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
-        match self.workers.spawn(&SpawnRequest::Erase(world.id), &[]).await {
+        match self.erase(world.id).await {
             Ok(true) => removed.push(directory_name(world.id)),
             Ok(false) => {}
             Err(error) => first_error = first_error.or(Some(error)),
@@ -49,6 +58,22 @@ impl Broker {
         held.gone = true;
         self.forget_world(world.id);
         Ok(Deleted { removed })
+    }
+
+    /// Removes a world's directories, in a process of its own; `true` when anything was there.
+    async fn erase(&self, world: WorldId) -> Result<bool, RootError> {
+        let (near, far) = fds::pair(4096).map_err(hold_error)?;
+        let near = register(near).map_err(hold_error)?;
+        self.workers.spawn(&SpawnRequest::Erase(world), &[far.as_fd()]).await?;
+        drop(far);
+        let mut buffer = Vec::new();
+        let errno = match receive(&near, &mut buffer).await.and_then(|received| decode(&buffer[..received.bytes])) {
+            Ok(Erased::Done { present }) => return Ok(present),
+            Ok(Erased::Failed { errno }) => errno,
+            // It was ended because its time was over.
+            Err(_) => nix::libc::ETIMEDOUT,
+        };
+        Err(RootError::Kernel { operation: Operation::DeleteDirectory, object: world.to_string(), errno })
     }
 
     /// Applies a plan to a new or existing world; what a failed first apply made is removed.

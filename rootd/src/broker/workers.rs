@@ -140,14 +140,13 @@ impl Workers {
         self.ns(NsRequest::Set(settings), &[ns.as_fd()]).await.map(drop)
     }
 
-    /// Asks the spawn worker; `true` when an erasure found something.
+    /// Asks the spawn worker.
     ///
     /// # Errors
     /// [`RootError`].
-    pub async fn spawn(&self, request: &SpawnRequest, descriptors: &[BorrowedFd<'_>]) -> Result<bool, RootError> {
+    pub async fn spawn(&self, request: &SpawnRequest, descriptors: &[BorrowedFd<'_>]) -> Result<(), RootError> {
         match self.spawn.call(request, descriptors).await?.0 {
-            SpawnReply::Done => Ok(true),
-            SpawnReply::Erased(present) => Ok(present),
+            SpawnReply::Done => Ok(()),
             SpawnReply::Failed(failure) => Err(failure.into()),
         }
     }

@@ -151,13 +151,19 @@ fn start_program(start: &ProgramStart<'_>) -> Result<Pid, Stopped> {
     }
     at(ExecStep::ProcFiles, mounts::proc_and_sys())?;
     at(ExecStep::Credentials, become_account(&start.site.world))?;
-    let directory = start.site.worlds_run.join(start.world.to_string());
-    at(ExecStep::WorldFiles, enter_directory(&directory))?;
+    let (name, site) = (start.world.to_string(), start.site);
+    let run = at(ExecStep::WorldFiles, own_directory(&site.worlds_run.join(&name), 0o750))?;
+    at(ExecStep::WorldFiles, nix::unistd::fchdir(&run))?;
     at(ExecStep::Credentials, drop_privileges())?;
     let text = |text: String| CString::new(text).map_err(io::Error::other);
     let mut arguments = vec![start.site.worldd.display().to_string(), "--role".into()];
     match &start.program {
-        OurProgram::Worldd => arguments.push("worldd".into()),
+        OurProgram::Worldd => {
+            // Nobody but the world's own user reads what a world keeps: its keys are there.
+            let data = site.worlds_state.join(&name);
+            at(ExecStep::WorldFiles, own_directory(&data, 0o700))?;
+            arguments.extend(["worldd".into(), "--data".into(), data.display().to_string()]);
+        }
         OurProgram::Gateway => arguments.push("gateway".into()),
         OurProgram::Prober(host) => arguments.extend(["prober".into(), "--host".into(), host.to_string()]),
     }
@@ -170,26 +176,30 @@ fn start_program(start: &ProgramStart<'_>) -> Result<Pid, Stopped> {
     launch(&[null.as_fd(), null.as_fd(), last_words.as_fd()], false, 0o027, &arguments, &[])
 }
 
-/// The world's own run directory: made if missing, never through a link, ours.
-fn enter_directory(path: &std::path::Path) -> io::Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    match nix::unistd::mkdir(path, nix::sys::stat::Mode::from_bits_truncate(0o750)) {
+/// A directory of the world's own: made if missing, never through a link, ours.
+fn own_directory(path: &std::path::Path, mode: u32) -> io::Result<OwnedFd> {
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+    match nix::unistd::mkdir(path, nix::sys::stat::Mode::from_bits_truncate(mode)) {
         Ok(()) | Err(nix::errno::Errno::EEXIST) => {}
         Err(error) => return Err(error.into()),
     }
-    let metadata = std::fs::symlink_metadata(path)?;
-    if !metadata.is_dir() || metadata.uid() != Uid::effective().as_raw() {
+    let flags = nix::libc::O_DIRECTORY | nix::libc::O_NOFOLLOW;
+    let directory = std::fs::File::options().read(true).custom_flags(flags).open(path)?;
+    if directory.metadata()?.uid() != Uid::effective().as_raw() {
         return Err(io::Error::from_raw_os_error(nix::libc::ENOTDIR));
     }
-    Ok(nix::unistd::chdir(path)?)
+    Ok(directory.into())
 }
 
-/// `stderr.log` in the world's run directory, emptied, never through a link.
+/// `stderr.log` in the run directory, the world's: a file of its own, whatever an earlier program left at its place.
+/// A pipe there would keep us waiting for its other end, and a link would lead elsewhere.
 fn last_words() -> io::Result<std::fs::File> {
     use std::os::unix::fs::OpenOptionsExt;
-    let mut options = std::fs::File::options();
-    options.write(true).create(true).truncate(true).mode(0o640).custom_flags(nix::libc::O_NOFOLLOW);
-    options.open("stderr.log")
+    match std::fs::remove_file("stderr.log") {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    std::fs::File::options().write(true).create_new(true).mode(0o640).open("stderr.log")
 }
 
 fn start_command(start: &CommandStart) -> Result<(Pid, Vec<OwnedFd>), Stopped> {

@@ -2,30 +2,51 @@
 
 use std::fmt::Write;
 
-use netengine_proto::{plan::Resolver, trust::Trust};
+use netengine_proto::{
+    plan::Resolver,
+    trust::{DelegationSigner, Trust},
+};
 
-use super::message::WorldFiles;
+use super::{
+    message::{Authority, DnsRoot, WorldFiles},
+    subject,
+};
 
-/// resolv.conf(5) and a PEM bundle (RFC 7468) of the world's certificate authorities.
+/// resolv.conf(5), the world's certificate authorities, and the keys of its DNS root.
 pub fn render(resolver: &Resolver, trust: &Trust) -> WorldFiles {
     let mut resolv_conf = String::from("# The recursive resolver of this world's network.\n");
     for server in resolver.name_servers.iter() {
         let _ = writeln!(resolv_conf, "nameserver {server}");
     }
-    let mut trust_store = String::new();
-    if trust.certificates.is_empty() {
-        trust_store.push_str("# This world has no certificate authority.\n");
+    let authority = |der: &[u8]| Authority { subject_hash: subject::hash(der), pem: pem(der) };
+    let authorities = trust.certificates.iter().map(|der| authority(der)).collect();
+    let dns_root = (!trust.dns_root.is_empty()).then(|| dns_root(&trust.dns_root));
+    WorldFiles { resolv_conf, authorities, dns_root }
+}
+
+/// RFC 7468, section 5.
+fn pem(der: &[u8]) -> String {
+    let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
+    let encoded = base64(der);
+    for line in encoded.as_bytes().chunks(64) {
+        text.extend(line.iter().map(|byte| char::from(*byte)));
+        text.push('\n');
     }
-    for certificate in trust.certificates.iter() {
-        trust_store.push_str("-----BEGIN CERTIFICATE-----\n");
-        let encoded = base64(certificate);
-        for line in encoded.as_bytes().chunks(64) {
-            trust_store.extend(line.iter().map(|byte| char::from(*byte)));
-            trust_store.push('\n');
-        }
-        trust_store.push_str("-----END CERTIFICATE-----\n");
+    text.push_str("-----END CERTIFICATE-----\n");
+    text
+}
+
+fn dns_root(keys: &[DelegationSigner]) -> DnsRoot {
+    let mut statement = String::from("trust-anchors {\n");
+    let mut records = String::new();
+    for key in keys {
+        let _ = writeln!(records, ". IN DS {key}");
+        let DelegationSigner { key_tag, algorithm, digest_type, digest } = key;
+        let digest: String = digest.iter().map(|byte| format!("{byte:02X}")).collect();
+        let _ = writeln!(statement, "    . static-ds {key_tag} {algorithm} {digest_type} \"{digest}\";");
     }
-    WorldFiles { resolv_conf, trust_store }
+    statement.push_str("};\n");
+    DnsRoot { statement, records }
 }
 
 /// RFC 4648, section 4, with padding.
@@ -63,14 +84,34 @@ mod tests {
         }
     }
 
+    fn resolver() -> Resolver {
+        let servers = vec!["10.0.0.1".parse().expect("v4"), "fd00::1".parse().expect("v6")];
+        Resolver { name_servers: Bounded::new(servers).expect("few") }
+    }
+
     #[test]
     fn files_are_made_of_typed_values_only() {
-        let resolver = Resolver {
-            name_servers: Bounded::new(vec!["10.0.0.1".parse().expect("v4"), "fd00::1".parse().expect("v6")])
-                .expect("few"),
-        };
-        let files = render(&resolver, &Trust::default());
+        let files = render(&resolver(), &Trust::default());
         assert!(files.resolv_conf.ends_with("nameserver 10.0.0.1\nnameserver fd00::1\n"));
-        assert!(files.trust_store.starts_with('#'));
+        assert_eq!((files.authorities, files.dns_root), (vec![], None));
+    }
+
+    #[test]
+    fn the_keys_of_the_dns_root_are_told_in_both_forms() {
+        let digest = Bounded::new(vec![0x0a, 0xff]).expect("short");
+        let key = DelegationSigner { key_tag: 7, algorithm: 13, digest_type: 2, digest };
+        let trust = Trust { dns_root: Bounded::new(vec![key]).expect("few"), ..Trust::default() };
+        let root = render(&resolver(), &trust).dns_root.expect("keys");
+        assert_eq!(root.statement, "trust-anchors {\n    . static-ds 7 13 2 \"0AFF\";\n};\n");
+        assert_eq!(root.records, ". IN DS 7 13 2 0AFF\n");
+    }
+
+    #[test]
+    fn what_is_no_certificate_has_no_name_to_be_found_by() {
+        let junk = Bounded::new(b"junk".to_vec()).expect("short");
+        let trust = Trust { certificates: Bounded::new(vec![junk]).expect("few"), ..Trust::default() };
+        let authority = &render(&resolver(), &trust).authorities[0];
+        assert_eq!(authority.subject_hash, None);
+        assert_eq!(authority.pem, "-----BEGIN CERTIFICATE-----\nanVuaw==\n-----END CERTIFICATE-----\n");
     }
 }

@@ -150,8 +150,28 @@ pub enum NetReply {
 pub struct WorldFiles {
     /// /etc/resolv.conf.
     pub resolv_conf: String,
-    /// /etc/ssl/certs/ca-certificates.crt.
-    pub trust_store: String,
+    /// Who is trusted, for /etc/ssl/certs.
+    pub authorities: Vec<Authority>,
+    /// The keys of the DNS root; none when the world is not signed.
+    pub dns_root: Option<DnsRoot>,
+}
+
+/// A certificate authority that is trusted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Authority {
+    /// Under which name OpenSSL looks for it in a directory; `None` when it is not a certificate after all.
+    pub subject_hash: Option<u32>,
+    /// Its certificate, PEM (RFC 7468).
+    pub pem: String,
+}
+
+/// The keys of a world's DNS root, for programs that validate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsRoot {
+    /// As a statement of BIND's configuration.
+    pub statement: String,
+    /// As DS records (RFC 4034, section 5.3).
+    pub records: String,
 }
 
 impl WorldFiles {
@@ -206,19 +226,32 @@ pub enum SpawnRequest {
     },
     /// Start a holder. Descriptors: [its listening socket].
     Holder,
-    /// Remove a world's directories.
+    /// Remove a world's directories. Descriptors: [where its [`Erased`] goes].
     Erase(WorldId),
 }
 
 /// From the spawn worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum SpawnReply {
-    /// Done; for programs and commands: the attendant exists, its report comes by the leash.
+    /// Done; for programs and commands: the attendant exists, its report comes by the leash. For an erasure: it has begun.
     Done,
-    /// To `Erase`: whether anything was there.
-    Erased(bool),
     /// It could not.
     Failed(Failure),
+}
+
+/// From the process that removes a world's directories, when it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Erased {
+    /// Nothing is left.
+    Done {
+        /// Whether anything was there.
+        present: bool,
+    },
+    /// Something is.
+    Failed {
+        /// errno(3).
+        errno: i32,
+    },
 }
 
 /// From an attendant, by its leash.

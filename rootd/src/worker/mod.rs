@@ -10,3 +10,4 @@ pub mod message;
 pub mod net;
 pub mod ns;
 pub mod spawn;
+mod subject;

@@ -13,9 +13,9 @@ use netengine_proto::{ids::WorldId, root::Operation};
 
 use super::{
     attendant,
-    channel::Channel,
+    channel::{Channel, encode},
     erase, holder,
-    message::{Failure, SpawnReply, SpawnRequest},
+    message::{Erased, Failure, SpawnReply, SpawnRequest},
 };
 use crate::{
     sandbox,
@@ -24,6 +24,9 @@ use crate::{
         fds, process,
     },
 };
+
+/// An erasure ends after this, done or not.
+const ERASE_SECONDS: u32 = 300;
 
 /// What the spawn worker is told once, at start, from root-owned configuration.
 #[derive(Debug, Clone)]
@@ -90,7 +93,14 @@ fn serve(site: &Site, request: SpawnRequest, fds: Vec<OwnedFd>) -> Result<SpawnR
             }
             Ok(SpawnReply::Done)
         }
-        SpawnRequest::Erase(world) => erase_world(site, world),
+        SpawnRequest::Erase(world) => {
+            let [report] = take(fds)?;
+            if fork(Into::Same)? == Forked::Child {
+                fds::close_others(&[report.as_fd()]);
+                erase_world(site, world, &report);
+            }
+            Ok(SpawnReply::Done)
+        }
     }
 }
 
@@ -118,35 +128,21 @@ fn become_holder(listener: &OwnedFd) -> ! {
     exit_now(i32::from(status != ExitCode::SUCCESS))
 }
 
-/// In a child of its own, as the worlds' user, so that no link planted by a world reaches anything else.
-fn erase_world(site: &Site, world: WorldId) -> Result<SpawnReply, Failure> {
-    let error = |error: io::Error| Failure {
-        operation: Operation::DeleteDirectory,
-        object: world.to_string(),
-        errno: error.raw_os_error().unwrap_or(nix::libc::EIO),
+/// In a process of its own, as the worlds' user, so that no link planted by a world reaches anything else, and so that
+/// nobody waits for a world that left many files.
+fn erase_world(site: &Site, world: WorldId, report: &OwnedFd) -> ! {
+    process::set_name(c"ne-eraser");
+    // What cannot be removed in this time is found again by the next call.
+    nix::unistd::alarm::set(ERASE_SECONDS);
+    let erased = attendant::become_account(&site.world)
+        .and_then(|()| attendant::drop_privileges())
+        .and_then(|()| erase::world(site, world));
+    let message = match erased {
+        Ok(present) => Erased::Done { present },
+        Err(error) => Erased::Failed { errno: error.raw_os_error().unwrap_or(nix::libc::EIO) },
     };
-    let (reads, writes) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|e| error(e.into()))?;
-    if fork(Into::Same)? == Forked::Child {
-        fds::close_others(&[writes.as_fd()]);
-        let verdict = attendant::become_account(&site.world)
-            .and_then(|()| attendant::drop_privileges())
-            .and_then(|()| erase::world(site, world));
-        let answer = match verdict {
-            Ok(present) => [0, 0, 0, 0, u8::from(present)],
-            Err(e) => {
-                let [a, b, c, d] = e.raw_os_error().unwrap_or(nix::libc::EIO).to_be_bytes();
-                [a, b, c, d, 0]
-            }
-        };
-        let _ = nix::unistd::write(&writes, &answer);
-        exit_now(0);
+    if let Ok(bytes) = encode(&message) {
+        let _ = fds::send(report, &bytes, &[]);
     }
-    drop(writes);
-    let mut answer = [0u8; 5];
-    let read = nix::unistd::read(&reads, &mut answer).map_err(|e| error(e.into()))?;
-    match (read, i32::from_be_bytes([answer[0], answer[1], answer[2], answer[3]])) {
-        (5, 0) => Ok(SpawnReply::Erased(answer[4] == 1)),
-        (5, errno) => Err(error(io::Error::from_raw_os_error(errno))),
-        _ => Err(error(io::Error::from_raw_os_error(nix::libc::ECHILD))),
-    }
+    exit_now(0)
 }
