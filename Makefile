@@ -1,7 +1,7 @@
 # `make demo` and `make test` are the two to know; README.md tells the rest.
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: help deps build dev-up dev-down demo lint test test-services crash bench clean
+.PHONY: help deps build dev-up dev-down demo lint test test-services crash fuzz bench clean
 
 CARGO ?= cargo
 CARGO_TARGET_DIR ?= $(CURDIR)/target
@@ -16,6 +16,7 @@ help:
 	@echo 'make dev-up    start the daemons; make dev-down stops them'
 	@echo 'make deps      Debian packages, users and groups, those that are missing'
 	@echo 'make test-services   tests of the services of later phases, which are not linked yet'
+	@echo 'make fuzz      every parser on hostile input for FUZZ_SECONDS=60 each, led by coverage'
 	@echo 'make bench     measure what PERFORMANCE.md promises'
 	@echo 'make clean     remove what the build made'
 
@@ -58,6 +59,11 @@ test: deps build lint
 # Every process killed at every system call; `test` takes some of them. An hour or more.
 crash: deps build
 	NETENGINE_CRASH=full $(CARGO) test --release --locked -p netengine-tests --test 'crash_*'
+
+# What faces a world, a user or another process; compiles everything once more, with counters. `FUZZ_SECONDS=2 make fuzz` is
+# the short form, `packaging/fuzz TARGET` one target.
+fuzz: deps
+	packaging/fuzz
 
 bench: deps build
 	$(BIN)/netengine-bench --json $(CARGO_TARGET_DIR)/bench.json $(BENCH)
