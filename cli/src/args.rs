@@ -128,7 +128,35 @@ pub enum Command {
     },
     /// Check this host: daemons, kernel, permissions.
     Doctor,
+    /// Show the certificates of a world's authority, or what its clients trust.
+    Pki {
+        /// What of it.
+        #[command(subcommand)]
+        command: Pki,
+    },
+    /// Show the passwords, client secrets and keys of a world; only its owner may.
+    Credentials {
+        /// The world; may be omitted when you have exactly one.
+        world: Option<String>,
+        /// Only secrets of this kind.
+        #[arg(long, value_enum, value_name = "KIND")]
+        kind: Option<SecretKind>,
+        /// Only secrets of this account, client or key.
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+    },
+    /// Check every service of a world as its clients see it: exits 1 when a check failed.
+    Diagnose {
+        /// The world; may be omitted when you have exactly one.
+        world: Option<String>,
+    },
     /// Run a command in a vantage host of a world, as yourself.
+    ///
+    /// The command sees your files, but the world's network, its name servers as /etc/resolv.conf, and its certificate
+    /// authorities, and no other, as /etc/ssl/certs/ca-certificates.crt. For programs that look for authorities
+    /// elsewhere, SSL_CERT_FILE (OpenSSL and what is built on it, such as Python), NODE_EXTRA_CA_CERTS (Node.js) and
+    /// REQUESTS_CA_BUNDLE (requests with certifi) name that file, each only where you have not set it yourself. A
+    /// browser has a store of its own: give it what `netengine pki root WORLD` prints.
     Exec {
         /// The world, or WORLD/HOST [default host: core]; may be omitted when you have exactly one world.
         #[arg(value_name = "WORLD[/HOST]")]
@@ -188,6 +216,49 @@ pub enum Command {
         /// The directory; must exist.
         dir: Option<PathBuf>,
     },
+}
+
+/// What of a world's certificates.
+#[derive(Debug, Subcommand)]
+#[command(disable_help_subcommand = true)]
+pub enum Pki {
+    /// List the certificates that were issued, newest first.
+    List {
+        /// The world; may be omitted when you have exactly one.
+        world: Option<String>,
+        /// How many at most [default: all].
+        #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        limit: Option<u32>,
+    },
+    /// Show one certificate with its chain, PEM, leaf first, without the root.
+    Show {
+        /// The world.
+        world: String,
+        /// Its serial number, hexadecimal, as `pki list` or openssl(1) print it.
+        serial: String,
+    },
+    /// Print the certificate authorities that clients of a world trust, PEM.
+    Root {
+        /// The world; may be omitted when you have exactly one.
+        world: Option<String>,
+        /// Print the keys of the world's DNS root instead, one DS record a line.
+        #[arg(long)]
+        dns: bool,
+    },
+}
+
+/// Kinds of secrets of a world, by the words of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum SecretKind {
+    /// An account's password.
+    Password,
+    /// A client's secret.
+    ClientSecret,
+    /// A token to register a client with.
+    RegistrationToken,
+    /// A key for updates and transfers of zones.
+    Tsig,
 }
 
 /// How `validate` prints.

@@ -72,7 +72,7 @@ impl Client {
     /// # Errors
     /// The daemon's [`Problem`], or class `engine` or `refused` when it cannot be reached.
     pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T, Failure> {
-        self.json(Method::GET, path, query, &()).await
+        self.json(Method::GET, path, query, &(), ANSWER_TIME).await
     }
 
     /// POST with a JSON body.
@@ -80,7 +80,15 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
-        self.json(Method::POST, path, &[], body).await
+        self.json(Method::POST, path, &[], body, ANSWER_TIME).await
+    }
+
+    /// POST of something that takes longer than other requests, with no body.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn post_within<T: DeserializeOwned>(&self, path: &str, time: Duration) -> Result<T, Failure> {
+        self.json(Method::POST, path, &[], &(), time).await
     }
 
     /// DELETE.
@@ -88,7 +96,7 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub async fn delete<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T, Failure> {
-        self.json(Method::DELETE, path, query, &()).await
+        self.json(Method::DELETE, path, query, &(), ANSWER_TIME).await
     }
 
     /// The world that was named, or the only one there is.
@@ -134,6 +142,7 @@ impl Client {
         path: &str,
         query: &[(&str, &str)],
         body: &impl Serialize,
+        time: Duration,
     ) -> Result<T, Failure> {
         let body = if method == Method::POST { serde_json::to_vec(body).map_err(|e| broken(&e))? } else { Vec::new() };
         let exchange = async {
@@ -144,9 +153,9 @@ impl Client {
             let body = collect(response.into_body()).await?;
             serde_json::from_slice(&body).map_err(|error| broken(&error))
         };
-        tokio::time::timeout(ANSWER_TIME, exchange)
+        tokio::time::timeout(time, exchange)
             .await
-            .unwrap_or_else(|_| Err(broken(&format!("no answer within {} s", ANSWER_TIME.as_secs()))))
+            .unwrap_or_else(|_| Err(broken(&format!("no answer within {} s", time.as_secs()))))
     }
 
     async fn send(

@@ -173,6 +173,23 @@ fn arguments_environment_and_directory_are_the_callers() {
 }
 
 #[test]
+fn programs_that_look_elsewhere_are_told_of_the_worlds_trust_store_unless_the_caller_did() {
+    let store = "/etc/ssl/certs/ca-certificates.crt";
+    let daemon = exec_daemon(serve);
+    let show = "echo \"$SSL_CERT_FILE|$NODE_EXTRA_CA_CERTS|$REQUESTS_CA_BUNDLE|${CURL_CA_BUNDLE-unset}\"";
+    let run_with = |set: &[(&str, &str)]| {
+        let mut command = exec(&daemon, &[], &["sh", "-c", show]);
+        for name in ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"] {
+            command.env_remove(name);
+        }
+        run(command.envs(set.iter().copied())).1
+    };
+    assert!(std::path::Path::new("/etc/ssl/certs").is_dir(), "rootd lays the world's store over this directory");
+    assert_eq!(run_with(&[]), format!("{store}|{store}|{store}|unset\n"));
+    assert_eq!(run_with(&[("SSL_CERT_FILE", "/mine"), ("NODE_EXTRA_CA_CERTS", "")]), format!("/mine||{store}|unset\n"));
+}
+
+#[test]
 fn input_ends_and_nothing_is_lost_in_either_direction() {
     let daemon = exec_daemon(serve);
     let bytes: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();

@@ -43,16 +43,17 @@ fn pages() -> std::io::Result<Vec<(String, Vec<u8>)>> {
     let mut main = Cli::command();
     main.build();
     let mut pages = Vec::new();
-    let commands: Vec<clap::Command> =
-        std::iter::once(main.clone()).chain(main.get_subcommands().filter(|c| !c.is_hide_set()).cloned()).collect();
-    for command in commands {
-        let man = Man::new(command);
-        let name = man.get_filename();
-        let mut page = Vec::new();
-        man.render(&mut page)?;
-        pages.push((name, page));
-    }
+    add_pages(&main, &mut pages)?;
     Ok(pages)
+}
+
+/// Adds the page of a command and those of its commands.
+fn add_pages(command: &clap::Command, pages: &mut Vec<(String, Vec<u8>)>) -> std::io::Result<()> {
+    let man = Man::new(command.clone());
+    let mut page = Vec::new();
+    man.render(&mut page)?;
+    pages.push((man.get_filename(), page));
+    command.get_subcommands().filter(|below| !below.is_hide_set()).try_for_each(|below| add_pages(below, pages))
 }
 
 fn cannot(what: &str, error: &std::io::Error) -> Failure {
@@ -69,6 +70,8 @@ mod tests {
         let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names[0], "netengine.1");
         for command in ["up", "plan", "down", "status", "list", "validate", "doctor", "exec", "events", "logs", "init"]
+            .into_iter()
+            .chain(["pki", "pki-list", "pki-show", "pki-root", "credentials", "diagnose"])
         {
             assert!(names.contains(&format!("netengine-{command}.1").as_str()), "{command} in {names:?}");
         }

@@ -1,6 +1,8 @@
 //! One file per command. Each gives the exit code of a run that did what was asked.
 
 mod completions;
+mod credentials;
+mod diagnose;
 mod doctor;
 mod down;
 mod events;
@@ -9,6 +11,7 @@ mod init;
 mod list;
 mod logs;
 mod man;
+mod pki;
 mod plan;
 mod schema;
 mod status;
@@ -65,6 +68,12 @@ pub fn run(cli: Cli, ui: &Ui) -> Result<u8, Failure> {
             let query = logs::Query { world, service, lines };
             block_on(logs::run(ui, &Client::new(global)?, &query, follow))?
         }
+        Command::Pki { command } => block_on(pki::run(ui, &Client::new(global)?, command))?,
+        Command::Credentials { world, kind, name } => {
+            let query = credentials::Query { world, kind, name };
+            block_on(credentials::run(ui, &Client::new(global)?, &query))?
+        }
+        Command::Diagnose { world } => block_on(diagnose::run(ui, &Client::new(global)?, world.as_deref()))?,
         Command::Exec { target, tty, no_tty, exec_socket, command } => {
             let options = exec::Options { target, tty, no_tty, exec_socket, command };
             exec::run(&Client::new(global)?, &options)

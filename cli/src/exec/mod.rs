@@ -35,6 +35,12 @@ use crate::{client::unreachable_socket, failure::Failure};
 /// A command must be started, or refused, within this.
 const START_TIME: Duration = Duration::from_secs(30);
 
+/// Where a command finds the world's certificate authorities: rootd lays the directory over the host's, if it has one.
+const TRUST_STORE: (&str, &str) = ("/etc/ssl/certs", "/etc/ssl/certs/ca-certificates.crt");
+/// What tells of that file those who would look elsewhere: OpenSSL by itself knows a directory of files named by hashes,
+/// Node.js and certifi have authorities built in. curl, GnuTLS and Go programs read the file.
+const TRUST_VARIABLES: [&str; 3] = ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE"];
+
 /// What to run.
 pub struct Run<'a> {
     /// The exec socket.
@@ -101,8 +107,13 @@ fn wait_for_end(connection: &mut Connection) -> Result<Ended, Failure> {
 }
 
 fn request(run: &Run, terminal: Option<TerminalSize>) -> Result<ExecRequest, Failure> {
+    let mut environment: Vec<_> = std::env::vars_os().collect();
+    if std::path::Path::new(TRUST_STORE.0).is_dir() {
+        let added = trust_variables(|name| environment.iter().any(|(set, _)| set == name));
+        environment.extend(added.into_iter().map(|name| (name.into(), TRUST_STORE.1.into())));
+    }
     let environment =
-        std::env::vars_os().map(|(name, value)| text(&[name.as_bytes(), b"=", value.as_bytes()].concat()));
+        environment.iter().map(|(name, value)| text(&[name.as_bytes(), b"=", value.as_bytes()].concat()));
     let directory = std::env::current_dir().unwrap_or_else(|_| "/".into());
     Ok(ExecRequest {
         ticket: run.ticket,
@@ -112,6 +123,11 @@ fn request(run: &Run, terminal: Option<TerminalSize>) -> Result<ExecRequest, Fai
         umask: umask(),
         terminal,
     })
+}
+
+/// The variables to add: those the caller has not set.
+fn trust_variables(is_set: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    TRUST_VARIABLES.into_iter().filter(|name| !is_set(name)).collect()
 }
 
 /// This process's file mode creation mask: umask(2) tells it only by setting another, which is taken back at once.
