@@ -60,6 +60,10 @@ impl Rdata {
         if rtype == Rtype::TXT && !text.trim_start().starts_with('"') {
             return Ok(Self::txt(text));
         }
+        // On one line they mean nothing, and the zone file parser goes beyond its buffer for one that is not closed.
+        if has_parenthesis(text) {
+            return Err(wrong("it holds a parenthesis outside quotes".to_owned()));
+        }
         let mut file = Zonefile::from(format!(". 0 IN {rtype} {text}\n").as_str());
         file.set_origin(CodecName::root());
         let (mut wire, mut found) = (Vec::new(), false);
@@ -139,6 +143,17 @@ impl fmt::Debug for Rdata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
+}
+
+/// Whether a parenthesis stands outside quotes and without a backslash before it.
+fn has_parenthesis(text: &str) -> bool {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    text.chars().any(|c| {
+        let escaped = std::mem::take(&mut is_escaped);
+        is_quoted ^= c == '"' && !escaped;
+        is_escaped = c == '\\' && !escaped;
+        matches!(c, '(' | ')') && !is_quoted && !escaped
+    })
 }
 
 /// Whether data in wire form is read as a whole, and as the same.
@@ -260,6 +275,7 @@ mod tests {
             (Rtype::CAA, "0 issue \"ca.x\"", b"\0\x05issueca.x"),
             (Rtype::TXT, "\"a b\" \"c\\\"d\"", b"\x03a b\x03c\"d"),
             (Rtype::TXT, "v=spf1 mx -all", b"\x0ev=spf1 mx -all"),
+            (Rtype::TXT, "\"(a\" \\(b", b"\x02(a\x02(b"),
             (Rtype::TXT, "a;b", b"\x03a;b"),
             (Rtype::CNAME, "WWW.x", b"\x03WWW\x01x\0"),
             (Rtype::TLSA, "3 1 1 AABB", b"\x03\x01\x01\xaa\xbb"),
@@ -284,6 +300,7 @@ mod tests {
             (Rtype::CNAME, "("),
             (Rtype::NS, "a.."),
             (Rtype::NSEC, "/.."),
+            (Rtype::TXT, "\" baffffffffffffff\"("),
         ] {
             assert!(Rdata::parse(rtype, bad).is_err(), "{rtype} {bad:?}");
         }
