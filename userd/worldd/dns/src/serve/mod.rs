@@ -1,7 +1,10 @@
 //! Serving: sockets that somebody else bound, and handlers that know nothing of sockets.
 
+mod accept;
+mod https;
 mod limit;
 mod tcp;
+mod tls;
 mod udp;
 
 use std::{
@@ -11,8 +14,10 @@ use std::{
 };
 
 pub use self::{
+    https::{DNS_QUERY, serve_https},
     limit::{Limiter, Verdict},
     tcp::{TcpLimits, serve_tcp},
+    tls::{Tls, serve_tls},
     udp::serve_udp,
 };
 

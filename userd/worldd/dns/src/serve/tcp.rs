@@ -3,13 +3,7 @@
 //! A peer that sends nothing, half a message, one byte at a time, or does not take its answers costs one connection of
 //! its own share until a deadline, and nobody else anything (CVE-2024-8418, CVE-2026-35406).
 
-use std::{
-    collections::{HashMap, VecDeque},
-    io,
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, io, net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -18,10 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Handler, Later, Peer, Reply, Transport};
-
-/// Pause after an accept that failed for want of descriptors or memory.
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+use super::{Handler, Later, Peer, Reply, Transport, accept::accept};
 
 /// What one listener allows.
 #[derive(Debug, Clone, Copy)]
@@ -50,35 +41,6 @@ impl Default for TcpLimits {
     }
 }
 
-type PerSource = Arc<Mutex<HashMap<IpAddr, usize>>>;
-
-/// A connection's place among those of its source.
-struct Place(PerSource, IpAddr);
-
-impl Place {
-    fn take(sources: &PerSource, source: IpAddr, most: usize) -> Option<Self> {
-        let mut open = sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(source).or_default();
-        if *count >= most {
-            return None;
-        }
-        *count += 1;
-        Some(Self(sources.clone(), source))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.1) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.1);
-            }
-        }
-    }
-}
-
 /// Accepts on `listener`, which listens on `local`, for ever. Dropping the future closes the listener and all its connections.
 ///
 /// # Errors
@@ -89,39 +51,14 @@ pub async fn serve_tcp<H: Handler>(
     handler: Arc<H>,
     limits: TcpLimits,
 ) -> io::Result<()> {
-    let sources = PerSource::default();
-    let mut connections: JoinSet<()> = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
-        };
-        let (stream, remote) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => match error.raw_os_error() {
-                // ECONNABORTED, EPERM and the like are the client's; EMFILE, ENFILE, ENOBUFS, ENOMEM pass.
-                Some(24 | 23 | 105 | 12) => {
-                    tokio::time::sleep(EXHAUSTED_PAUSE).await;
-                    continue;
-                }
-                Some(9 | 22 | 88) => return Err(error),
-                _ => continue,
-            },
-        };
-        if connections.len() >= limits.connections {
-            continue;
-        }
-        let Some(place) = Place::take(&sources, remote.ip().to_canonical(), limits.per_source) else { continue };
-        // Answers are whole messages already.
-        let _ = stream.set_nodelay(true);
-        let peer = Peer { local, remote, transport: Transport::Tcp };
-        let handler = handler.clone();
-        connections.spawn(async move {
-            let _place = place;
+    accept(listener, limits, |stream, remote| {
+        let (peer, handler) = (Peer { local, remote, transport: Transport::Tcp }, handler.clone());
+        async move {
             // The peer is gone or was too slow: nobody is left to tell.
             let _ = converse(stream, peer, handler.as_ref(), limits).await;
-        });
-    }
+        }
+    })
+    .await
 }
 
 /// Serves one stream of messages, each with a length of two bytes before it, until the peer ends it or is too slow.

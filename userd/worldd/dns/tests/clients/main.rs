@@ -1,5 +1,6 @@
 //! The name service as other people's clients see it: dig, drill, kdig, nsupdate, dnspython.
 
+mod encrypted;
 mod harness;
 mod signed;
 

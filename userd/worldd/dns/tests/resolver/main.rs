@@ -2,6 +2,7 @@
 
 mod ask;
 mod bogus;
+mod forward;
 mod rollover;
 mod secure;
 mod world;

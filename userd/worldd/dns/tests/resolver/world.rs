@@ -45,11 +45,16 @@ pub struct Wire {
     pub forgery: Arc<Mutex<Option<Box<Forgery>>>>,
     /// Questions asked.
     pub asked: Arc<AtomicU64>,
+    /// Of these, of the resolver outside.
+    pub asked_outside: Arc<AtomicU64>,
 }
 
 impl Upstream for Wire {
     async fn ask(&self, server: IpAddr, query: Vec<u8>, stream: bool) -> io::Result<Vec<u8>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
+        if server == IpAddr::from(OUTSIDE) {
+            self.asked_outside.fetch_add(1, Ordering::SeqCst);
+        }
         let authority = self.servers.get(&server).ok_or(io::ErrorKind::TimedOut)?;
         let transport = if stream { Transport::Tcp } else { Transport::Udp };
         let peer = Peer { local: server, remote: ([10, 0, 0, 1], 4000).into(), transport };
@@ -70,7 +75,11 @@ pub struct World {
     pub resolver: Resolver<Wire, Hand>,
     pub forgery: Arc<Mutex<Option<Box<Forgery>>>>,
     pub asked: Arc<AtomicU64>,
+    pub asked_outside: Arc<AtomicU64>,
 }
+
+/// Where a resolver outside the world answers.
+pub const OUTSIDE: [u8; 4] = [192, 0, 2, 53];
 
 pub fn name(text: &str) -> Name {
     Name::parse(text).expect("a name")
@@ -94,29 +103,40 @@ pub fn plan() -> Plan {
     Plan::of(&netengine_spec::load(&sources, &|_: &str| None).expect("a spec").spec, &[])
 }
 
+/// One zone at one address.
+fn one_zone(address: [u8; 4], apex: &str, records: &[(&str, Rtype, &str)]) -> Catalog {
+    let (primary, mailbox) = (name("ns").clone(), name("a").clone());
+    let soa = Soa { primary, mailbox, serial: 1, refresh: 1, retry: 1, expire: 1, minimum: 5 };
+    let mut draft = Zone::new(name(apex), soa, 60).edit();
+    for &(owner, rtype, data) in records {
+        let _ = draft.add(Record::parse(owner, 60, rtype, data).expect("a record")).expect("fits");
+    }
+    let mut catalog = Catalog::default();
+    catalog.insert_view(address.into(), View::new([&name(apex)]));
+    catalog.insert_zone(draft.into_zone());
+    catalog
+}
+
 fn unsigned() -> Catalog {
-    let soa = Soa {
-        primary: name("ns.sub.acme.corp"),
-        mailbox: name("a.sub.acme.corp"),
-        serial: 1,
-        refresh: 1,
-        retry: 1,
-        expire: 1,
-        minimum: 5,
-    };
-    let mut draft = Zone::new(name("sub.acme.corp"), soa, 60).edit();
-    for (owner, rtype, data) in [
+    let records = [
         ("sub.acme.corp", Rtype::NS, "ns.sub.acme.corp"),
         ("ns.sub.acme.corp", Rtype::A, "10.0.0.77"),
         ("www.sub.acme.corp", Rtype::A, "10.0.0.70"),
         ("in.sub.acme.corp", Rtype::CNAME, "mail.acme.corp"),
-    ] {
-        let _ = draft.add(Record::parse(owner, 60, rtype, data).expect("a record")).expect("fits");
-    }
-    let mut catalog = Catalog::default();
-    catalog.insert_view([10, 0, 0, 77].into(), View::new([&name("sub.acme.corp")]));
-    catalog.insert_zone(draft.into_zone());
-    catalog
+    ];
+    one_zone([10, 0, 0, 77], "sub.acme.corp", &records)
+}
+
+/// What is known outside the world, where its names are others.
+fn outside() -> Catalog {
+    let records = [
+        ("www.example.com", Rtype::A, "192.0.2.80"),
+        ("alias.example.com", Rtype::CNAME, "www.example.com"),
+        ("trap.example.com", Rtype::CNAME, "mail.acme.corp"),
+        ("mail.acme.corp", Rtype::A, "192.0.2.66"),
+        ("nothing.corp", Rtype::A, "192.0.2.66"),
+    ];
+    one_zone(OUTSIDE, ".", &records)
 }
 
 impl World {
@@ -132,14 +152,18 @@ impl World {
         let mut servers: HashMap<_, _> = store.snapshot().addresses().map(|address| (address, ours.clone())).collect();
         let theirs = authority(Arc::new(Store::new(unsigned(), SerialPolicy::Counted, NoJournal)));
         servers.insert([10, 0, 0, 77].into(), theirs);
+        let outside = authority(Arc::new(Store::new(outside(), SerialPolicy::Counted, NoJournal)));
+        servers.insert(OUTSIDE.into(), outside);
         let forgery = Arc::new(Mutex::new(None));
         let asked = Arc::new(AtomicU64::new(0));
-        let wire = Wire { servers, forgery: forgery.clone(), asked: asked.clone() };
+        let asked_outside = Arc::new(AtomicU64::new(0));
+        let wire =
+            Wire { servers, forgery: forgery.clone(), asked: asked.clone(), asked_outside: asked_outside.clone() };
         let hints =
             plan.hints.iter().map(|(zone, servers)| Hint { zone: name(zone), servers: servers.clone() }).collect();
         let resolver = Resolver::new(wire, clock.clone(), hints, Cache::new(10_000), Limiter::new(0, 2));
         let signing = Signing::new(Secret::new(&[9; 32]), Schedule { epoch, lifetimes: lifetimes.into() });
-        let world = Self { store, signing, clock, resolver, forgery, asked };
+        let world = Self { store, signing, clock, resolver, forgery, asked, asked_outside };
         world.refresh();
         world.resolver.set_anchors(world.anchors());
         world

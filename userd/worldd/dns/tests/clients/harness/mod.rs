@@ -2,6 +2,8 @@
 //!
 //! Needs the right to make a network namespace (root): without it the tests fail, they are not skipped.
 
+pub mod tls;
+
 use std::{
     net::IpAddr,
     process::{Command, Output, Stdio},
@@ -14,7 +16,7 @@ use netengine_dns::{
     name::Name,
     plan::Plan,
     resolve::{Cache, Hint, Network, Resolver},
-    serve::{Limiter, TcpLimits, serve_tcp, serve_udp},
+    serve::{Limiter, TcpLimits, Tls, serve_https, serve_tcp, serve_tls, serve_udp},
     wire::tsig::{Algorithm, Key},
     zone::{Catalog, NoJournal, Store},
 };
@@ -50,6 +52,7 @@ pub fn example(file: &str) -> Plan {
 pub struct Service {
     pub store: Arc<Store>,
     pub resolver: Arc<Resolver<Network, System>>,
+    pub tls: tls::TestTls,
 }
 
 impl Service {
@@ -83,19 +86,21 @@ impl Service {
         let resolver = Arc::new(Resolver::new(Network::default(), System(Instant::now()), hints, cache, limiter));
         let (ready, wait) = std::sync::mpsc::channel();
         let (plan, of_thread) = (plan.clone(), resolver.clone());
+        let tls = tls::TestTls::new();
+        let presented = tls.tls.clone();
         // A thread is in the namespace of the thread that made it.
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(serve(Arc::new(authority), of_thread, plan, ready));
+            runtime.block_on(serve(Arc::new(authority), (of_thread, presented), plan, ready));
         });
         wait.recv().expect("the servers are ready");
-        Self { store, resolver }
+        Self { store, resolver, tls }
     }
 }
 
 async fn serve(
     authority: Arc<Authority<System>>,
-    resolver: Arc<Resolver<Network, System>>,
+    (resolver, tls): (Arc<Resolver<Network, System>>, Arc<Tls>),
     plan: Plan,
     ready: std::sync::mpsc::Sender<()>,
 ) {
@@ -111,6 +116,9 @@ async fn serve(
         let (udp, tcp) = bind(address).await;
         tasks.spawn(serve_udp(udp, address, resolver.clone()));
         tasks.spawn(serve_tcp(tcp, address, resolver.clone(), limits));
+        let listen = async |port| TcpListener::bind((address, port)).await.expect("binds");
+        tasks.spawn(serve_tls(listen(853).await, address, tls.clone(), resolver.clone(), limits));
+        tasks.spawn(serve_https(listen(443).await, address, tls.clone(), resolver.clone(), limits));
     }
     let mut deltas = authority.store().follow();
     tasks.spawn(async move {
