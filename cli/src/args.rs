@@ -152,11 +152,11 @@ pub enum Command {
     },
     /// Run a command in a vantage host of a world, as yourself.
     ///
-    /// The command sees your files, but the world's network, its name servers as /etc/resolv.conf, and its certificate
-    /// authorities, and no other, as /etc/ssl/certs/ca-certificates.crt. For programs that look for authorities
-    /// elsewhere, SSL_CERT_FILE (OpenSSL and what is built on it, such as Python), NODE_EXTRA_CA_CERTS (Node.js) and
-    /// REQUESTS_CA_BUNDLE (requests with certifi) name that file, each only where you have not set it yourself. A
-    /// browser has a store of its own: give it what `netengine pki root WORLD` prints.
+    /// The command sees your files, but the world's network, its name servers in /etc/resolv.conf, and its certificate
+    /// authorities, and no other, in /etc/ssl/certs (ca-certificates.crt, and one file for each name as OpenSSL looks
+    /// it up). Programs with authorities of their own are told of that file by NODE_EXTRA_CA_CERTS (Node.js) and
+    /// REQUESTS_CA_BUNDLE (Python's requests), each only where you have not set it. A browser has a store of its own:
+    /// give it what `netengine pki root WORLD` prints.
     Exec {
         /// The world, or WORLD/HOST [default host: core]; may be omitted when you have exactly one world.
         #[arg(value_name = "WORLD[/HOST]")]

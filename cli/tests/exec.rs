@@ -176,7 +176,7 @@ fn arguments_environment_and_directory_are_the_callers() {
 fn programs_that_look_elsewhere_are_told_of_the_worlds_trust_store_unless_the_caller_did() {
     let store = "/etc/ssl/certs/ca-certificates.crt";
     let daemon = exec_daemon(serve);
-    let show = "echo \"$SSL_CERT_FILE|$NODE_EXTRA_CA_CERTS|$REQUESTS_CA_BUNDLE|${CURL_CA_BUNDLE-unset}\"";
+    let show = "echo \"$NODE_EXTRA_CA_CERTS|$REQUESTS_CA_BUNDLE|${SSL_CERT_FILE-unset}|${CURL_CA_BUNDLE-unset}\"";
     let run_with = |set: &[(&str, &str)]| {
         let mut command = exec(&daemon, &[], &["sh", "-c", show]);
         for name in ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"] {
@@ -185,8 +185,8 @@ fn programs_that_look_elsewhere_are_told_of_the_worlds_trust_store_unless_the_ca
         run(command.envs(set.iter().copied())).1
     };
     assert!(std::path::Path::new("/etc/ssl/certs").is_dir(), "rootd lays the world's store over this directory");
-    assert_eq!(run_with(&[]), format!("{store}|{store}|{store}|unset\n"));
-    assert_eq!(run_with(&[("SSL_CERT_FILE", "/mine"), ("NODE_EXTRA_CA_CERTS", "")]), format!("/mine||{store}|unset\n"));
+    assert_eq!(run_with(&[]), format!("{store}|{store}|unset|unset\n"));
+    assert_eq!(run_with(&[("REQUESTS_CA_BUNDLE", "/mine"), ("NODE_EXTRA_CA_CERTS", "")]), "|/mine|unset|unset\n");
 }
 
 #[test]

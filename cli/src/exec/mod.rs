@@ -37,9 +37,8 @@ const START_TIME: Duration = Duration::from_secs(30);
 
 /// Where a command finds the world's certificate authorities: rootd lays the directory over the host's, if it has one.
 const TRUST_STORE: (&str, &str) = ("/etc/ssl/certs", "/etc/ssl/certs/ca-certificates.crt");
-/// What tells of that file those who would look elsewhere: OpenSSL by itself knows a directory of files named by hashes,
-/// Node.js and certifi have authorities built in. curl, GnuTLS and Go programs read the file.
-const TRUST_VARIABLES: [&str; 3] = ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE"];
+/// What tells of that file those who have authorities built in: Node.js, and requests with certifi.
+const TRUST_VARIABLES: [&str; 2] = ["NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE"];
 
 /// What to run.
 pub struct Run<'a> {
