@@ -11,6 +11,7 @@
 //! | [`registry`] | all of these joined; what worldd holds | clock |
 //! | [`authenticate`] | who bears a token | none |
 //! | [`http`] | registrar, domain registry, world registry over HTTP | none: sockets are the caller's |
+//! | [`rdap`] | RDAP (RFC 7480, 9082, 9083, 9224) over HTTP | none |
 //! | [`whois`] | WHOIS (RFC 3912) on a listener that is given | sockets |
 #![forbid(unsafe_code)]
 
@@ -23,6 +24,7 @@ pub mod model;
 pub mod name;
 pub mod names;
 pub mod problem;
+pub mod rdap;
 pub mod record;
 pub mod registry;
 pub mod secret;

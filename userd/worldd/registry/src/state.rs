@@ -102,7 +102,7 @@ impl Change {
 type Map<T> = RedBlackTreeMapSync<String, Arc<T>>;
 
 /// Everything at one moment.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct State {
     organisations: Map<Organisation>,
     operators: Map<Operator>,

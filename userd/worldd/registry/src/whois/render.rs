@@ -78,7 +78,7 @@ impl Out {
 }
 
 fn domain(out: &mut Out, state: &State, it: &Domain) {
-    out.line("Domain Name", it.name.to_uppercase());
+    out.line("Domain Name", &it.name);
     out.maybe("Internationalized Domain Name", name::unicode(&it.name));
     out.line("Creation Date", it.created);
     out.line("Updated Date", it.updated);
@@ -128,7 +128,7 @@ fn listed<'s>(out: &mut Out, domains: impl Iterator<Item = &'s str>) {
 }
 
 fn tld(out: &mut Out, it: &Tld) {
-    out.line("Top-Level Domain", it.tld.to_uppercase());
+    out.line("Top-Level Domain", &it.tld);
     out.maybe("Governed By", it.governed_by.as_ref());
     out.line("Name Server", &it.server);
     for address in &it.addresses {
