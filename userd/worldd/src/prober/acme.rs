@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use instant_acme::{
     Account, AuthorizationStatus, BodyWrapper, BytesResponse, ChallengeType, HttpClient, Identifier, NewAccount,
     NewOrder, Order, OrderStatus, Problem, RevocationReason, RevocationRequest,
@@ -40,12 +40,12 @@ impl HttpClient for Carrier {
                 Ok(body) => body.to_bytes(),
                 Err(never) => match never {},
             };
-            let url = head.uri.to_string();
+            let (url, is_post) = (head.uri.to_string(), head.method == Method::POST);
             let answer = http.send(Request::from_parts(head, body)).await.map_err(carry)?;
             let status = answer.status();
-            // Any other error has no document that the library could read.
+            // The library reads error documents, but only those that answer a POST.
             if (status.is_client_error() || status.is_server_error())
-                && http::media_type(&answer) != "application/problem+json"
+                && (!is_post || http::media_type(&answer) != "application/problem+json")
             {
                 return Err(carry(http::refusal(&url, &answer)));
             }

@@ -153,7 +153,7 @@ mod tests {
             (Rtype::PTR, "NS1.Example.test", "ns1.example.test."),
             (Rtype::AAAA, "fd00:0:0::1", "fd00::1"),
             (Rtype::TXT, "plain", "\"plain\""),
-            (Rtype::DNSKEY, "257 3 13 aGk=", "257 3 ECDSAP256SHA256 aG k="),
+            (Rtype::DNSKEY, "257 3 13 aGk=", "257 3 013 aG k="),
         ];
         for (rtype, one, other) in pairs {
             let keys = |line| read(rtype, &[line]).map(|data| data.into_keys().collect::<Vec<_>>());

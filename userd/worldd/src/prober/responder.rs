@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::TcpListener,
     sync::Mutex as AsyncMutex,
-    task::{AbortHandle, JoinSet},
+    task::{AbortHandle, JoinHandle, JoinSet},
 };
 
 use super::finding::Finding;
@@ -29,8 +29,8 @@ const CONNECTIONS: usize = 32;
 /// How long a peer may take for the head of a request.
 const HEAD_TIME: Duration = Duration::from_secs(5);
 
-/// The one that runs in this process: the port can be had once.
-static RUNNING: AsyncMutex<Weak<Responder>> = AsyncMutex::const_new(Weak::new());
+/// The one that runs in this process, for the port can be had once; and the task of the last one.
+static RUNNING: AsyncMutex<(Weak<Responder>, Option<JoinHandle<()>>)> = AsyncMutex::const_new((Weak::new(), None));
 
 /// Key authorisations by their tokens.
 type Tokens = Arc<Mutex<HashMap<String, String>>>;
@@ -49,14 +49,19 @@ impl Responder {
     /// Somebody else has the port.
     pub async fn get() -> Result<Arc<Self>, Finding> {
         let mut running = RUNNING.lock().await;
-        if let Some(responder) = running.upgrade() {
+        if let Some(responder) = running.0.upgrade() {
             return Ok(responder);
+        }
+        if let Some(last) = running.1.as_mut() {
+            // It was told to end when its responder was dropped; the port is free when it has.
+            let _ = last.await;
+            running.1 = None;
         }
         let listener = listen().await?;
         let tokens = Tokens::default();
-        let task = tokio::spawn(serve(listener, tokens.clone())).abort_handle();
-        let responder = Arc::new(Self { tokens, task });
-        *running = Arc::downgrade(&responder);
+        let task = tokio::spawn(serve(listener, tokens.clone()));
+        let responder = Arc::new(Self { tokens, task: task.abort_handle() });
+        *running = (Arc::downgrade(&responder), Some(task));
         Ok(responder)
     }
 

@@ -1,5 +1,13 @@
 //! The prober: the same binary beside a worldd, asking as a client would.
 
+mod acme;
+mod names;
+mod registries;
+mod stage;
+mod token;
+mod transfer;
+mod web;
+
 use std::{
     net::UdpSocket,
     path::PathBuf,
