@@ -67,7 +67,7 @@ impl Signing {
         // Keys first: a DS record must never be seen before its key.
         for zone in catalog.zones() {
             let (apex, wanted) = (zone.apex(), self.keys(zone.apex(), now)?);
-            let _ = store.change(apex, now as u32, |draft| {
+            let _ = store.change_planned(apex, now as u32, |draft| {
                 set(draft, apex, Rtype::DNSKEY, &wanted.1)?;
                 draft.set_keys(Arc::new(wanted.0));
                 Ok::<_, SigningError>(())
@@ -77,7 +77,7 @@ impl Signing {
         for zone in catalog.zones() {
             let Some(parent) = parent(&catalog, &all, zone.apex()) else { continue };
             let active = self.secret.key(zone.apex(), Role::KeySigning, self.schedule.ksk(now).active)?;
-            let _ = store.change(&parent, now as u32, |draft| {
+            let _ = store.change_planned(&parent, now as u32, |draft| {
                 set(draft, zone.apex(), Rtype::DS, &[active.ds(zone.apex())]).map_err(SigningError::from)
             })?;
         }

@@ -145,7 +145,7 @@ impl Plan {
             }
             let (had, has): (HashSet<_>, HashSet<_>) =
                 (before.records.iter().collect(), planned.records.iter().collect());
-            let delta = store.change(&name(apex)?, now, |draft| {
+            let delta = store.change_planned(&name(apex)?, now, |draft| {
                 // Added first, so that the apex never lacks its last name server; an alias's place is made free before.
                 let (aliases, rest): (Vec<_>, Vec<_>) = had.difference(&has).partition(|gone| gone.rtype == "CNAME");
                 for gone in aliases {

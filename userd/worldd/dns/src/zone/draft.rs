@@ -293,6 +293,11 @@ impl Draft {
         Some((self.zone, self.removed, self.added))
     }
 
+    /// Gives a zone that was never served the serial it is to be served with.
+    pub(crate) fn set_serial(&mut self, serial: u32) {
+        self.put_soa(Soa { serial, ..self.zone.soa.clone() }, None);
+    }
+
     /// Ends the filling of a zone that was never served: its serial stays.
     pub fn into_zone(self) -> Zone {
         self.zone

@@ -185,6 +185,8 @@ impl View {
 pub struct Catalog {
     zones: HashTrieMapSync<Key, Arc<Zone>>,
     views: HashTrieMapSync<IpAddr, View>,
+    /// Zones inserted or deleted since the journal was last told.
+    touched: Vec<Name>,
 }
 
 impl Catalog {
@@ -216,11 +218,13 @@ impl Catalog {
 
     /// Adds or replaces a zone.
     pub fn insert_zone(&mut self, zone: Zone) {
+        self.touched.push(zone.apex.clone());
         self.zones.insert_mut(zone.apex.key(), Arc::new(zone));
     }
 
     /// Removes a zone; views may still name it and then refuse.
     pub fn delete_zone(&mut self, apex: &Name) -> bool {
+        self.touched.push(apex.clone());
         self.zones.remove_mut(&apex.key())
     }
 

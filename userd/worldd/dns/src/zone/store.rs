@@ -44,6 +44,24 @@ pub trait Journal: Send {
     /// # Errors
     /// [`JournalError`]; the change is then not made.
     fn keep(&mut self, delta: &Delta) -> Result<(), JournalError>;
+
+    /// Keeps of a delta that the plan or the time made, and will make again at the next start, what must not be forgotten: the
+    /// serial.
+    ///
+    /// # Errors
+    /// [`JournalError`]; the change is then not made.
+    fn keep_planned(&mut self, delta: &Delta) -> Result<(), JournalError> {
+        self.keep(delta)
+    }
+
+    /// A zone was added to the catalog, where kept changes are put back into it, or is gone from it.
+    ///
+    /// # Errors
+    /// [`JournalError`]; what was kept of a zone that is gone would come back with a zone of that name.
+    fn arrange(&mut self, zone: &Name, catalog: &mut Catalog) -> Result<(), JournalError> {
+        let _ = (zone, catalog);
+        Ok(())
+    }
 }
 
 /// Keeps nothing: for zones that are made from the spec at each start.
@@ -54,6 +72,13 @@ impl Journal for NoJournal {
     fn keep(&mut self, _: &Delta) -> Result<(), JournalError> {
         Ok(())
     }
+}
+
+/// Who makes a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Maker {
+    Somebody,
+    Plan,
 }
 
 /// Why a change was not made.
@@ -88,7 +113,7 @@ impl Store {
     /// A store that serves `catalog`.
     pub fn new(catalog: Catalog, policy: SerialPolicy, journal: impl Journal + 'static) -> Self {
         Self {
-            catalog: ArcSwap::from_pointee(catalog),
+            catalog: ArcSwap::from_pointee(Catalog { touched: Vec::new(), ..catalog }),
             writer: Mutex::new(Box::new(journal)),
             policy,
             deltas: broadcast::channel(DELTAS).0,
@@ -126,6 +151,30 @@ impl Store {
         now: u32,
         change: impl FnOnce(&mut Draft) -> Result<(), E>,
     ) -> Result<Option<Arc<Delta>>, E> {
+        self.change_by(Maker::Somebody, zone, now, change)
+    }
+
+    /// As [`Store::change`], for what follows from the plan or the time and will be made again at the next start: the journal
+    /// keeps only the serial of it.
+    ///
+    /// # Errors
+    /// As [`Store::change`].
+    pub fn change_planned<E: From<StoreError>>(
+        &self,
+        zone: &Name,
+        now: u32,
+        change: impl FnOnce(&mut Draft) -> Result<(), E>,
+    ) -> Result<Option<Arc<Delta>>, E> {
+        self.change_by(Maker::Plan, zone, now, change)
+    }
+
+    fn change_by<E: From<StoreError>>(
+        &self,
+        maker: Maker,
+        zone: &Name,
+        now: u32,
+        change: impl FnOnce(&mut Draft) -> Result<(), E>,
+    ) -> Result<Option<Arc<Delta>>, E> {
         let mut journal = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut catalog = Catalog::clone(&self.catalog.load());
         let old = catalog.zone(zone).ok_or_else(|| StoreError::NoZone(zone.clone()))?;
@@ -134,8 +183,13 @@ impl Store {
         change(&mut draft)?;
         let Some((new, removed, added)) = draft.finish(self.policy, now) else { return Ok(None) };
         let delta = Delta { zone: new.apex().clone(), from, to: new.soa().serial, removed, added };
-        journal.keep(&delta).map_err(StoreError::from)?;
+        let kept = match maker {
+            Maker::Somebody => journal.keep(&delta),
+            Maker::Plan => journal.keep_planned(&delta),
+        };
+        kept.map_err(StoreError::from)?;
         catalog.insert_zone(new);
+        catalog.touched.clear();
         self.catalog.store(Arc::new(catalog));
         let delta = Arc::new(delta);
         // Nobody may be following.
@@ -145,9 +199,23 @@ impl Store {
 
     /// Adds, replaces and removes whole zones and views. Readers see all of it or nothing.
     pub fn arrange<T>(&self, arrange: impl FnOnce(&mut Catalog) -> T) -> T {
-        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut catalog = Catalog::clone(&self.catalog.load());
+        let mut journal = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.catalog.load_full();
+        let mut catalog = Catalog::clone(&before);
         let result = arrange(&mut catalog);
+        let mut touched = std::mem::take(&mut catalog.touched);
+        touched.sort();
+        touched.dedup();
+        for zone in touched
+            .iter()
+            .filter(|zone| before.zone(zone).is_some() != catalog.zone(zone).is_some())
+            .collect::<Vec<_>>()
+        {
+            if let Err(error) = journal.arrange(zone, &mut catalog) {
+                tracing::error!(service = "dns", "{error}: {}", error.source);
+            }
+        }
+        catalog.touched.clear();
         self.catalog.store(Arc::new(catalog));
         result
     }
