@@ -1,10 +1,10 @@
 //! Landlock (landlock(7)): after this the process can reach one directory and nothing else of the file system.
 //!
-//! Every right the kernel knows is handled, so every right is refused unless granted here. TCP is refused altogether:
-//! no service of this release uses it. UDP is not handled: the NTP server's addresses and port come with each request.
+//! Every right to files that the kernel knows is handled, so every right is refused unless granted here. The network is not
+//! handled: addresses and ports come with each request, and there is no network here but the world's own.
 
 use ::landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd, Ruleset,
+    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd, Ruleset,
     RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, make_bitflags,
 };
 
@@ -51,7 +51,6 @@ fn restrict(directory: PathFd) -> Result<::landlock::RestrictionStatus, RulesetE
     Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(ABI::V10))?
-        .handle_access(AccessNet::from_all(ABI::V9))?
         .scope(Scope::from_all(ABI::V10))?
         .create()?
         .add_rule(PathBeneath::new(directory, granted()))?

@@ -2,7 +2,7 @@
 //!
 //! The list is data: each entry has its reason. It holds what tokio's one-threaded runtime, the allocator, a panic and
 //! the services need. It holds no exec, no fork, no thread, no ptrace, no mount, no new namespace, no executable
-//! memory and no socket but Unix stream pairs and UDP.
+//! memory and no socket but Unix stream pairs, UDP and TCP.
 
 use std::collections::BTreeMap;
 
@@ -55,6 +55,7 @@ pub const RULES: &[Rule] = &[
     rule(libc::SYS_sendto, "control replies, NTP answers, probes"),
     rule(libc::SYS_accept4, "control connections"),
     rule(libc::SYS_bind, "the services' addresses"),
+    rule(libc::SYS_listen, "a prober answers challenges on port 80"),
     rule(libc::SYS_connect, "probes"),
     rule(libc::SYS_shutdown, "control connections end"),
     rule(libc::SYS_getsockname, "tokio reads a socket's own address"),
@@ -63,6 +64,8 @@ pub const RULES: &[Rule] = &[
     rule(libc::SYS_setsockopt, "IPV6_V6ONLY, SO_TIMESTAMPNS"),
     rule_when(libc::SYS_socket, &[Is(0, libc::AF_INET), Masked(1, TYPE_MASK, libc::SOCK_DGRAM)], "NTP over IPv4"),
     rule_when(libc::SYS_socket, &[Is(0, libc::AF_INET6), Masked(1, TYPE_MASK, libc::SOCK_DGRAM)], "NTP over IPv6"),
+    rule_when(libc::SYS_socket, &[Is(0, libc::AF_INET), Masked(1, TYPE_MASK, libc::SOCK_STREAM)], "probes over IPv4"),
+    rule_when(libc::SYS_socket, &[Is(0, libc::AF_INET6), Masked(1, TYPE_MASK, libc::SOCK_STREAM)], "probes over IPv6"),
     rule_when(libc::SYS_socketpair, &[Is(0, libc::AF_UNIX)], "tokio's signal handler wakes the runtime"),
     rule(libc::SYS_epoll_create1, "the runtime's poller"),
     rule(libc::SYS_epoll_ctl, "the runtime's poller"),

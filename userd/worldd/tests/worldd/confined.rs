@@ -115,7 +115,7 @@ fn what_is_not_on_the_list_ends_the_process() {
         libc::SYS_process_vm_readv,
         libc::SYS_pidfd_getfd,
         libc::SYS_memfd_create,
-        libc::SYS_listen,
+        libc::SYS_reboot,
     ];
     if let Ok(case) = std::env::var(CASE) {
         seccomp::restrict().expect("the filter");
@@ -154,8 +154,7 @@ fn landlock_leaves_one_directory() {
             || fs::read_dir("/").is_ok()
             || fs::write("../x", "x").is_ok()
             || fs::create_dir("d").is_ok()
-            || std::os::unix::fs::symlink("/", "s").is_ok()
-            || std::net::TcpListener::bind("127.0.0.1:0").is_ok();
+            || std::os::unix::fs::symlink("/", "s").is_ok();
         exit(match (level.contains("not enforced"), inside, outside) {
             (false, true, false) => 0,
             _ => 3,
