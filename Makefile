@@ -1,7 +1,7 @@
 # `make demo` and `make test` are the two to know; README.md tells the rest.
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: help deps build dev-up dev-down demo lint test test-services crash fuzz bench clean
+.PHONY: help deps build dev-up dev-down demo lint test crash fuzz bench clean
 
 CARGO ?= cargo
 CARGO_TARGET_DIR ?= $(CURDIR)/target
@@ -15,7 +15,6 @@ help:
 	@echo 'make build     release binaries in $(BIN)'
 	@echo 'make dev-up    start the daemons; make dev-down stops them'
 	@echo 'make deps      Debian packages, users and groups, those that are missing'
-	@echo 'make test-services   tests of the services of later phases, which are not linked yet'
 	@echo 'make fuzz      every parser on hostile input for FUZZ_SECONDS=60 each, led by coverage'
 	@echo 'make bench     measure what PERFORMANCE.md promises'
 	@echo 'make clean     remove what the build made'
@@ -23,11 +22,8 @@ help:
 deps:
 	packaging/deps
 
-# Services of later phases: in the tree and tested, not linked into a program yet.
-LATER := --exclude netengine-dns --exclude netengine-pki --exclude netengine-oidc
-
 build:
-	$(CARGO) build --release --workspace $(LATER) --locked
+	$(CARGO) build --release --workspace --locked
 
 # Daemons only, under their own users. Does nothing when they run: after a change, dev-down first. Running worlds are
 # adopted.
@@ -43,19 +39,14 @@ demo: deps
 
 lint:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --release --workspace $(LATER) --all-targets --locked -- -D warnings
+	$(CARGO) clippy --release --workspace --all-targets --locked -- -D warnings
 	packaging/check-units
 	packaging/check-units-test
-
-# Name service, certificate authority and OpenID provider, by the clients that packaging/test-services installs.
-test-services: deps
-	packaging/test-services
 
 # The same profile as `build`, so that everything is compiled once.
 test: deps build lint
 	packaging/test
 
-# BENCH=--quick for a short run, BENCH=--strict to fail when a promise is missed.
 # Every process killed at every system call; `test` takes some of them. An hour or more.
 crash: deps build
 	NETENGINE_CRASH=full $(CARGO) test --release --locked -p netengine-tests --test 'crash_*'
@@ -65,6 +56,7 @@ crash: deps build
 fuzz: deps
 	packaging/fuzz
 
+# BENCH=--quick for a short run, BENCH=--strict to fail when a promise is missed.
 bench: deps build
 	$(BIN)/netengine-bench --json $(CARGO_TARGET_DIR)/bench.json $(BENCH)
 
