@@ -1,11 +1,15 @@
 //! The command line. Written by rootd's spawn worker only, so it is short and strict; there is no configuration file.
 //!
 //! ```text
-//! netengine-worldd --role worldd --world ID --peer-uid N [--dir DIR] [--control NAME]
+//! netengine-worldd --role worldd --world ID --peer-uid N [--dir DIR] [--control NAME] [--data DIR]
+//! netengine-worldd --role gateway --world ID --peer-uid N [--dir DIR] [--control NAME]
 //! netengine-worldd --role prober --host NAME --world ID --peer-uid N [--dir DIR] [--control NAME]
 //! ```
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use netengine_proto::{
     ids::{Uid, WorldId},
@@ -17,6 +21,8 @@ use netengine_proto::{
 pub enum Role {
     /// The world's services.
     Worldd,
+    /// The services of the world's router.
+    Gateway,
     /// The live checks' client in this vantage host.
     Prober(HostName),
 }
@@ -26,6 +32,7 @@ impl Role {
     pub fn name(&self) -> &'static str {
         match self {
             Role::Worldd => "worldd",
+            Role::Gateway => "gateway",
             Role::Prober(_) => "prober",
         }
     }
@@ -42,6 +49,8 @@ pub struct Arguments {
     pub dir: PathBuf,
     /// The control socket's file name in `dir`.
     pub control: String,
+    /// Where a world keeps what outlives its run, absolute; worldd only.
+    pub data: Option<PathBuf>,
     /// The only uid whose connections to the control socket are read.
     pub peer: Uid,
 }
@@ -76,7 +85,7 @@ pub enum ArgumentError {
     },
 }
 
-const FLAGS: [&str; 6] = ["--role", "--world", "--host", "--dir", "--control", "--peer-uid"];
+const FLAGS: [&str; 7] = ["--role", "--world", "--host", "--dir", "--control", "--peer-uid", "--data"];
 
 impl Arguments {
     /// Parses the arguments after the program's name.
@@ -96,16 +105,19 @@ impl Arguments {
                 return Err(ArgumentError::Twice(FLAGS[index]));
             }
         }
-        let [role, world, host, dir, control, peer] = given;
+        let [role, world, host, dir, control, peer, data] = given;
 
         let role = match (required("--role", role)?, host) {
             (role, None) if role == "worldd" => Role::Worldd,
+            (role, None) if role == "gateway" => Role::Gateway,
             (role, Some(host)) if role == "prober" => {
                 Role::Prober(HostName::parse(&host).map_err(|error| wrong("--host", host, error))?)
             }
             (role, None) if role == "prober" => return Err(ArgumentError::Missing("--host")),
-            (role, Some(host)) if role == "worldd" => return Err(wrong("--host", host, "is for a prober only")),
-            (role, _) => return Err(wrong("--role", role, "is neither worldd nor prober")),
+            (role, Some(host)) if role == "worldd" || role == "gateway" => {
+                return Err(wrong("--host", host, "is for a prober only"));
+            }
+            (role, _) => return Err(wrong("--role", role, "is none of worldd, gateway, prober")),
         };
         let world = required("--world", world)?;
         let world = WorldId::parse(&world).map_err(|error| wrong("--world", world, error))?;
@@ -119,13 +131,20 @@ impl Arguments {
         };
         let control = control.unwrap_or_else(|| match &role {
             Role::Worldd => "control.sock".to_owned(),
+            Role::Gateway => "gateway.sock".to_owned(),
             Role::Prober(host) => format!("prober-{host}.sock"),
         });
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
         if control.is_empty() || control.starts_with(['.', '-']) || !control.bytes().all(plain) {
             return Err(wrong("--control", control, "is not a plain file name"));
         }
-        Ok(Self { role, world, dir: dir.map_or_else(|| PathBuf::from("."), PathBuf::from), control, peer })
+        let data = match (data, &role) {
+            (Some(data), Role::Worldd) if Path::new(&data).is_absolute() => Some(PathBuf::from(data)),
+            (Some(data), Role::Worldd) => return Err(wrong("--data", data, "is not absolute")),
+            (Some(data), _) => return Err(wrong("--data", data, "is for worldd only")),
+            (None, _) => None,
+        };
+        Ok(Self { role, world, dir: dir.map_or_else(|| PathBuf::from("."), PathBuf::from), control, data, peer })
     }
 }
 
@@ -146,9 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn both_roles_have_their_defaults() {
+    fn all_roles_have_their_defaults() {
         let worldd = parse("--role worldd --world 0001020304050607 --peer-uid 7").expect("parses");
         assert_eq!((worldd.control.as_str(), worldd.peer, worldd.role), ("control.sock", Uid(7), Role::Worldd));
+        assert_eq!(worldd.data, None);
+        let worldd = parse("--role worldd --world 0001020304050607 --peer-uid 7 --data /d").expect("parses");
+        assert_eq!(worldd.data, Some(PathBuf::from("/d")));
+        let gateway = parse("--role gateway --world 0001020304050607 --peer-uid 7").expect("parses");
+        assert_eq!((gateway.control.as_str(), gateway.role), ("gateway.sock", Role::Gateway));
         let prober =
             parse("--role prober --host core-2 --world 0001020304050607 --peer-uid 7 --dir /x").expect("parses");
         assert_eq!((prober.control.as_str(), prober.dir), ("prober-core-2.sock", PathBuf::from("/x")));
@@ -167,6 +191,9 @@ mod tests {
             format!("{base} --peer-uid 1 --peer-uid 1"),
             format!("{base} --peer-uid 1 --host core"),
             format!("{base} --peer-uid 1 --verbose 1"),
+            format!("{base} --peer-uid 1 --data d"),
+            "--role gateway --world 0001020304050607 --peer-uid 1 --data /d".to_owned(),
+            "--role gateway --world 0001020304050607 --peer-uid 1 --host core".to_owned(),
             format!("{base} --peer-uid 1 --control ../x"),
             format!("{base} --peer-uid 1 --control .."),
             format!("{base} --peer-uid 1 --control a/b"),

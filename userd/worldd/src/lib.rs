@@ -1,7 +1,8 @@
 //! The services a world sees: one process per world, inside that world's service namespace, without privilege.
 //!
-//! Two roles of one binary. `worldd` serves the world's clients as userd asks over the control socket. `prober` is
-//! the live checks' client: it runs in a vantage host, so what it sees is what a host of that network sees.
+//! Three roles of one binary. `worldd` serves the world's clients as userd asks over the control socket; `gateway` resolves
+//! names for them on the router's own addresses. `prober` is the live checks' client: it runs in a vantage host, so what it
+//! sees is what a host of that network sees.
 //!
 //! | module | what it holds | waits on |
 //! |---|---|---|

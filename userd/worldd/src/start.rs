@@ -7,9 +7,9 @@
 //! 3. Enter the world's directory; from here on every path is a plain name in it.
 //! 4. Bind the control socket. Connections wait in its queue until step 8.
 //! 5. Open the log. Failures so far go to standard error, later ones to the log.
-//! 6. Landlock: only that directory.
+//! 6. Landlock: only that directory, and the data directory where there is one.
 //! 7. seccomp: only the system calls on the list.
-//! 8. One thread, one runtime: serve until `Stop`, SIGTERM or SIGINT; then close all sockets, remove the control
+//! 8. One runtime on one thread, with a thread for each database and two for hashes: serve until `Stop`, SIGTERM or SIGINT; then close all sockets, remove the control
 //!    socket and exit with status 0.
 
 use std::{ffi::OsString, io, os::unix::process::CommandExt, process::ExitCode};
@@ -30,8 +30,13 @@ use tracing::{error, info};
 use crate::{
     arguments::{Arguments, Role},
     control::{self, Connections, Desk},
-    landlock, log, prober, seccomp, services, socket,
+    landlock, log, prober, seccomp,
+    services::{self, Services},
+    socket,
 };
+
+/// Threads for what would keep others waiting: password hashes, one at a time for each provider, and keys.
+const BLOCKING_THREADS: usize = 2;
 
 /// Runs the program; the exit status is 0 after a graceful end, 1 after a failure, 2 for a bad command line.
 pub fn main() -> ExitCode {
@@ -76,15 +81,18 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
 
     std::env::set_current_dir(&arguments.dir).with_context(|| format!("cannot enter {}", arguments.dir.display()))?;
     let listener = socket::create(&arguments.control)?;
+    if let Some(data) = &arguments.data {
+        std::fs::read_dir(data).with_context(|| format!("cannot use the data directory {}", data.display()))?;
+    }
     let rotates = arguments.role == Role::Worldd;
     log::init(log::BoundedFile::open(rotates)?, arguments.role.name());
-    let landlock = landlock::restrict_to_current_dir()?;
+    let landlock = landlock::restrict_to(arguments.data.as_deref())?;
     seccomp::restrict()?;
     info!("release {}, world {}; {landlock}; seccomp on", env!("CARGO_PKG_VERSION"), arguments.world);
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(1)
+        .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .context("cannot start the runtime")?;
     let name = arguments.control.clone();
@@ -103,9 +111,13 @@ async fn serve(arguments: Arguments, listener: std::os::unix::net::UnixListener)
     let (stop, mut stopped) = watch::channel(false);
     let (connections, counts) = Connections::new();
     let is_prober = matches!(arguments.role, Role::Prober(_));
+    let services = match &arguments.role {
+        Role::Gateway => Services::gateway(),
+        _ => Services::world(arguments.data),
+    };
     let desk = Desk { role: arguments.role, services: jobs, stop };
     let converse = move |stream| control::converse(stream, desk.clone());
-    let owner = tokio::task::spawn_local(services::own(queue));
+    let owner = tokio::task::spawn_local(services.own(queue));
 
     let ended: io::Result<&str> = tokio::select! {
         failed = control::accept_all(listener, arguments.peer, connections, converse) => failed.map(|()| "the control socket was closed"),

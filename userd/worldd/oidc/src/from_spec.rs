@@ -17,6 +17,9 @@ use crate::{
 /// The client that programs of the platform use.
 pub const API_CLIENT: &str = "netengine-api";
 
+/// The scope that opens the registries, and the audience of its tokens.
+pub const REGISTRAR: &str = "registrar";
+
 /// What a provider should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
@@ -139,6 +142,7 @@ fn config(name: &str, scopes: impl Iterator<Item = String>) -> RealmConfig {
     for scope in scopes {
         config.scopes.entry(scope).or_insert(None);
     }
+    config.scopes.insert(REGISTRAR.into(), Some(REGISTRAR.to_owned()));
     config.roles.insert(ADMIN_ROLE.into(), "may administer realms".into());
     config.roles.insert("user".into(), "has an account".into());
     config

@@ -143,6 +143,9 @@ impl Scope {
             [Some(IpNet::V4(network.subnet)), network.subnet6.map(IpNet::V6)].into_iter().flatten()
         });
         let mut tlds: Vec<_> = spec.dns.tlds.iter().filter_map(|tld| DnsName::parse(tld.name.as_str()).ok()).collect();
+        // Services whose top-level domain nobody declared: the world has a zone for it all the same.
+        let services = spec.listen_addresses();
+        tlds.extend(services.iter().filter_map(|listen| DnsName::parse(listen.name.rsplit_once('.')?.1).ok()));
         tlds.sort();
         tlds.dedup();
         Self { zones: vec![spec.dns.platform_zone.name.clone()], tlds, networks: networks.collect() }

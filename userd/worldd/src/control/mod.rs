@@ -173,16 +173,20 @@ async fn reply(request: ControlRequest, desk: &Desk) -> ControlReply {
             role: role.name().to_owned(),
         },
         (ControlRequest::Stop, _) => ControlReply::Stopping,
-        (ControlRequest::Apply(desired), Role::Worldd) => services::ask(&desk.services, Some(*desired)).await,
-        (ControlRequest::Health, Role::Worldd) => services::ask(&desk.services, None).await,
-        (ControlRequest::Health, Role::Prober(_)) => ControlReply::Health(Health::default()),
         (ControlRequest::Probe(request), Role::Prober(_)) => prober::run(request).await,
+        (ControlRequest::Probe(_), _) => ControlReply::Refused("live checks run in a prober only".to_owned()),
+        (ControlRequest::Health, Role::Prober(_)) => ControlReply::Health(Health::default()),
         (ControlRequest::Apply(_), Role::Prober(_)) => ControlReply::Refused("a prober serves nothing".to_owned()),
-        (ControlRequest::Certificates { .. } | ControlRequest::Certificate(_), _) => {
+        (ControlRequest::Apply(desired), _) => services::ask(&desk.services, services::Request::Apply(desired)).await,
+        (ControlRequest::Health, _) => services::ask(&desk.services, services::Request::Health).await,
+        (ControlRequest::Certificates { .. } | ControlRequest::Certificate(_), Role::Prober(_)) => {
             ControlReply::Refused("no certificates are issued here".to_owned())
         }
-        (ControlRequest::Probe(_), Role::Worldd) => {
-            ControlReply::Refused("live checks run in a prober, not in worldd".to_owned())
+        (ControlRequest::Certificates { before }, _) => {
+            services::ask(&desk.services, services::Request::Certificates(before)).await
+        }
+        (ControlRequest::Certificate(serial), _) => {
+            services::ask(&desk.services, services::Request::Certificate(serial)).await
         }
     }
 }

@@ -1,10 +1,12 @@
 //! The real binary in a network namespace of its own, as an unprivileged user, with clients that others wrote.
 //!
-//! Needs root (to make the namespace), util-linux, iproute2, chrony and ntpdate.
+//! Needs root (to make the namespace), util-linux, iproute2, chrony, ntpdate and bind9-dnsutils.
 
 mod confined;
 mod control;
 mod harness;
+mod names;
 mod ntp;
 mod prober;
+mod spec;
 mod start;

@@ -1,0 +1,282 @@
+//! Names: the authoritative servers of the root, the top-level domains and the platform zone (phases 1 and 2).
+
+use std::{collections::BTreeSet, io, net::IpAddr, path::Path, sync::Arc, time::Duration};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use netengine_dns::{
+    authority::{Access, Authority},
+    dnssec::{Schedule, Secret, Signing},
+    name::Name,
+    plan::{HostAddress, Plan},
+    resolve::Hint,
+    serve::{Limiter, TcpLimits, serve_tcp, serve_udp},
+    wire::tsig::{Algorithm, Key},
+    zone::{NoJournal, Store},
+};
+use netengine_proto::{
+    control::{NamedHost, ServiceHealth},
+    trust::{Credential, CredentialKind, DelegationSigner},
+};
+use netengine_spec::Spec;
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    sync::Notify,
+    task::JoinHandle,
+};
+use tracing::{error, info, warn};
+
+use super::{
+    clock::{System, unix, unix32},
+    files,
+    listeners::{Listeners, Place, Serving},
+};
+
+/// The port of names.
+pub const PORT: u16 = 53;
+/// The key that may only transfer.
+const TRANSFER_KEY: &str = "transfer";
+/// The key that may only change.
+const UPDATE_KEY: &str = "update";
+/// The longest that keys of zones are left alone: a clock that jumps is noticed by then.
+const LOOK: Duration = Duration::from_secs(3600);
+
+/// The name servers.
+#[derive(Default)]
+pub struct Dns {
+    zones: Option<Zones>,
+    listeners: Listeners,
+}
+
+/// What the servers answer from.
+struct Zones {
+    plan: Plan,
+    store: Arc<Store>,
+    authority: Arc<Authority<System>>,
+    signing: Option<(Arc<Signing>, JoinHandle<()>)>,
+    /// Told after zones came or went.
+    resign: Arc<Notify>,
+}
+
+impl Drop for Zones {
+    fn drop(&mut self) {
+        if let Some((_, task)) = &self.signing {
+            task.abort();
+        }
+    }
+}
+
+/// Everything the names of a world follow from.
+pub struct Wish<'w> {
+    /// The world.
+    pub spec: &'w Spec,
+    /// Hosts that are not in the spec.
+    pub hosts: &'w [NamedHost],
+    /// Among them the TSIG keys.
+    pub credentials: &'w [Credential],
+    /// Phases beyond this are not wanted.
+    pub up_to: u8,
+    /// Where secrets of the zones are kept.
+    pub directory: &'w Path,
+}
+
+/// The plan of a world's names.
+pub fn plan(spec: &Spec, hosts: &[NamedHost]) -> Plan {
+    let host = |host: &NamedHost| HostAddress { name: host.name.clone(), address: host.address };
+    Plan::of(spec, &hosts.iter().map(host).collect::<Vec<_>>())
+}
+
+/// Where resolution begins.
+pub fn hints(plan: &Plan) -> Vec<Hint> {
+    let hint = |(zone, servers): &(String, Vec<IpAddr>)| {
+        Some(Hint { zone: Name::parse(zone).ok()?, servers: servers.clone() })
+    };
+    plan.hints.iter().filter_map(hint).collect()
+}
+
+impl Dns {
+    /// Makes zones and listeners equal to what the spec says. What was added to zones at run time stays.
+    pub async fn apply(&mut self, wish: &Wish<'_>) {
+        let plan = plan(wish.spec, wish.hosts);
+        let places = places(wish.spec, &plan, wish.up_to);
+        let changed = match &mut self.zones {
+            Some(zones) if zones.can_become(&plan) => zones.become_(plan),
+            _ => {
+                // The listeners answer from the authority that goes.
+                self.listeners.close_all().await;
+                self.zones = None;
+                Zones::new(plan, wish.directory).map(|zones| self.zones = Some(zones))
+            }
+        };
+        if let Err(why) = &changed {
+            error!(service = "dns", "{why}");
+        }
+        let Some(zones) = &self.zones else {
+            let why = changed.err().unwrap_or_default();
+            places.into_iter().for_each(|place| self.listeners.fail(place, why.clone()));
+            return;
+        };
+        zones.authority.set_access(access(&zones.store, wish.credentials));
+        let authority = zones.authority.clone();
+        self.listeners.arrange(&places, async |place| listen(place.address, authority.clone()).await).await;
+        if let Err(why) = changed {
+            places.into_iter().for_each(|place| self.listeners.fail(place, why.clone()));
+        }
+    }
+
+    /// Stops serving names.
+    pub async fn close(&mut self) {
+        self.listeners.close_all().await;
+        self.zones = None;
+    }
+
+    /// The store of all zones.
+    pub fn store(&self) -> Option<Arc<Store>> {
+        self.zones.as_ref().map(|zones| zones.store.clone())
+    }
+
+    /// To be called after zones were added at run time: where zones are signed, they get keys.
+    pub fn resign(&self) -> impl Fn() + Send + Sync + 'static {
+        let resign = self.zones.as_ref().map(|zones| zones.resign.clone());
+        move || resign.iter().for_each(|resign| resign.notify_one())
+    }
+
+    /// The digests of the root's keys; none when zones are not signed.
+    pub fn anchors(&self) -> Vec<DelegationSigner> {
+        let Some((signing, _)) = self.zones.as_ref().and_then(|zones| zones.signing.as_ref()) else {
+            return Vec::new();
+        };
+        let anchors = signing.anchors(&Name::root(), unix());
+        let digest = |ds: &[u8]| {
+            let (&[a, b, algorithm, digest_type], digest) = ds.split_first_chunk::<4>()?;
+            let digest = netengine_proto::bounded::Bounded::new(digest.to_vec()).ok()?;
+            Some(DelegationSigner { key_tag: u16::from_be_bytes([a, b]), algorithm, digest_type, digest })
+        };
+        match anchors {
+            Ok(anchors) => anchors.iter().filter_map(|anchor| digest(anchor.ds.as_wire())).collect(),
+            Err(error) => {
+                error!(service = "dns", "{error}");
+                Vec::new()
+            }
+        }
+    }
+
+    /// How each address is.
+    pub fn health(&self) -> Vec<ServiceHealth> {
+        let catalog = self.zones.as_ref().map(|zones| zones.store.snapshot());
+        self.listeners.health(|place| {
+            let zones = catalog.as_ref().map_or(0, |catalog| {
+                let view = catalog.view(place.address);
+                view.map_or(0, |view| catalog.zones().filter(|zone| view.holds(zone.apex())).count())
+            });
+            format!("{zones} zones")
+        })
+    }
+}
+
+/// Where name servers are to listen, each with its phase: the root is phase 1, what hangs below it phase 2.
+fn places(spec: &Spec, plan: &Plan, up_to: u8) -> BTreeSet<Place> {
+    let listen = spec.listen_addresses();
+    let root = listen.iter().find(|listen| listen.path == "dns.root.listen_ip");
+    let is_root = |address: IpAddr| {
+        root.is_some_and(|root| address == IpAddr::V4(root.v4) || root.v6.is_some_and(|v6| address == IpAddr::V6(v6)))
+    };
+    let place = |address| Place { phase: if is_root(address) { 1 } else { 2 }, name: "dns", address, port: PORT };
+    plan.addresses().into_iter().map(place).filter(|place| place.phase <= up_to).collect()
+}
+
+impl Zones {
+    fn new(plan: Plan, directory: &Path) -> Result<Self, String> {
+        let failed = |error: &dyn std::error::Error| format!("cannot make the zones: {error}");
+        let (cookies, _) = files::seed(directory, "dns.cookies").map_err(|error| failed(&error))?;
+        let catalog = plan.catalog(unix32()).map_err(|error| failed(&error))?;
+        let store = Arc::new(Store::new(catalog, plan.policy(), NoJournal));
+        // No limit: over UDP an answer is hardly longer than a question can be, and the policy keeps forged sources out.
+        let limiter = Limiter::new(0, 2);
+        let authority = Arc::new(Authority::new(store.clone(), System::default(), limiter, "worldd", &cookies));
+        let resign = Arc::new(Notify::new());
+        let signing = match plan.dnssec {
+            None => None,
+            Some(lifetimes) => {
+                let (seed, epoch) = files::seed(directory, "dnssec.seed").map_err(|error| failed(&error))?;
+                let schedule = Schedule { epoch, lifetimes: lifetimes.into() };
+                let signing = Arc::new(Signing::new(Secret::new(&seed), schedule));
+                signing.refresh(&store, unix()).map_err(|error| failed(&error))?;
+                let task = tokio::spawn(keep_signed(signing.clone(), store.clone(), resign.clone()));
+                Some((signing, task))
+            }
+        };
+        info!(service = "dns", "{} zones{}", plan.zones.len(), if signing.is_some() { ", signed" } else { "" });
+        Ok(Self { plan, store, authority, signing, resign })
+    }
+
+    /// Whether the difference is one of records, zones and addresses only.
+    fn can_become(&self, plan: &Plan) -> bool {
+        self.plan.dnssec == plan.dnssec && self.plan.policy() == plan.policy() && self.plan.mailbox == plan.mailbox
+    }
+
+    fn become_(&mut self, plan: Plan) -> Result<(), String> {
+        if plan == self.plan {
+            return Ok(());
+        }
+        let applied = plan.apply(&self.plan, &self.store, unix32());
+        let applied = applied.map_err(|error| format!("cannot change the zones: {error}"))?;
+        info!(service = "dns", "zones: {} new, {} gone, {} changed", applied.created, applied.deleted, applied.changed);
+        self.plan = plan;
+        match &self.signing {
+            Some((signing, _)) => signing
+                .refresh(&self.store, unix())
+                .map(drop)
+                .map_err(|error| format!("cannot sign the zones: {error}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Brings and takes keys in time, until it is dropped.
+async fn keep_signed(signing: Arc<Signing>, store: Arc<Store>, resign: Arc<Notify>) {
+    loop {
+        let wait = match signing.refresh(&store, unix()) {
+            Ok(next) => Duration::from_secs(next.saturating_sub(unix()).max(1)).min(LOOK),
+            Err(error) => {
+                error!(service = "dns", "cannot change the keys of zones: {error}");
+                Duration::from_secs(60)
+            }
+        };
+        // Woken, or in time.
+        let _ = tokio::time::timeout(wait, resign.notified()).await;
+    }
+}
+
+/// TSIG keys: one without a zone (`issuer` empty) is for every zone, others for their zone; two names say what it is for.
+fn access(store: &Store, credentials: &[Credential]) -> Access {
+    let mut access = Access::default();
+    for credential in credentials.iter().filter(|credential| credential.kind == CredentialKind::Tsig) {
+        let secret = STANDARD.decode(credential.secret.expose()).ok();
+        let (Ok(name), Some(secret)) = (Name::parse(&credential.name), secret) else {
+            warn!(service = "dns", "the TSIG key {:?} is of no use", credential.name);
+            continue;
+        };
+        for zone in store.look().zones() {
+            let apex = zone.apex();
+            if credential.issuer.is_empty() || Name::parse(&credential.issuer).is_ok_and(|only| only == *apex) {
+                if credential.name != UPDATE_KEY {
+                    access.transfer.insert((name.clone(), apex.clone()));
+                }
+                if credential.name != TRANSFER_KEY {
+                    access.update.insert((name.clone(), apex.clone()));
+                }
+            }
+        }
+        access.keys.insert(Key::new(name, Algorithm::Sha256, &secret));
+    }
+    access
+}
+
+/// UDP and TCP at one address: one without the other is no name server (RFC 7766).
+async fn listen(address: IpAddr, authority: Arc<Authority<System>>) -> io::Result<Serving> {
+    let udp = UdpSocket::bind((address, PORT)).await?;
+    let tcp = TcpListener::bind((address, PORT)).await?;
+    let tcp = serve_tcp(tcp, address, authority.clone(), TcpLimits::default());
+    let udp = serve_udp(udp, address, authority);
+    Ok(Box::pin(async { tokio::try_join!(udp, tcp).map(drop) }))
+}
