@@ -9,7 +9,10 @@ use std::{
 
 use futures::{SinkExt, StreamExt};
 use netengine_proto::{
-    control::{CONTROL_VERSION, ControlReply, ControlRequest, Desired, Health, ProbeRequest, ProbeResult},
+    control::{
+        CONTROL_VERSION, CertificateSummary, ControlReply, ControlRequest, Desired, Health, IssuedCertificate,
+        ProbeRequest, ProbeResult,
+    },
     ids::WorldId,
     limits,
     names::HostName,
@@ -27,6 +30,8 @@ use tokio_util::{
 pub const START_TIME: Duration = Duration::from_secs(5);
 /// One request and its reply.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
+/// A whole world told at once: a thousand accounts are as many password hashes.
+const APPLY_TIME: Duration = Duration::from_secs(60);
 
 /// Why a worldd or prober did not answer as it must.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +59,11 @@ pub enum ControlError {
 /// Where a world's worldd listens.
 pub fn worldd_socket(worlds: &Path, world: WorldId) -> PathBuf {
     worlds.join(world.to_string()).join("control.sock")
+}
+
+/// Where the services of a world's router listen.
+pub fn gateway_socket(worlds: &Path, world: WorldId) -> PathBuf {
+    worlds.join(world.to_string()).join("gateway.sock")
 }
 
 /// Where a world's prober listens.
@@ -118,7 +128,7 @@ impl Control {
     /// # Errors
     /// [`ControlError`]
     pub async fn apply(&mut self, desired: &Desired) -> Result<Health, ControlError> {
-        self.health_of(&ControlRequest::Apply(Box::new(desired.clone()))).await
+        self.health_of(&ControlRequest::Apply(Box::new(desired.clone())), APPLY_TIME).await
     }
 
     /// How each service is.
@@ -126,13 +136,15 @@ impl Control {
     /// # Errors
     /// [`ControlError`]
     pub async fn health(&mut self) -> Result<Health, ControlError> {
-        self.health_of(&ControlRequest::Health).await
+        self.health_of(&ControlRequest::Health, REQUEST_TIME).await
     }
 
-    async fn health_of(&mut self, request: &ControlRequest) -> Result<Health, ControlError> {
-        match self.request(request, REQUEST_TIME).await? {
+    async fn health_of(&mut self, request: &ControlRequest, time: Duration) -> Result<Health, ControlError> {
+        match self.request(request, time).await? {
             ControlReply::Health(mut health) => {
-                health.services.iter_mut().for_each(|service| service.detail = plain(&service.detail));
+                for service in &mut health.services {
+                    (service.name, service.detail) = (plain(&service.name), plain(&service.detail));
+                }
                 Ok(health)
             }
             _ => Err(ControlError::Unexpected),
@@ -154,10 +166,49 @@ impl Control {
         }
     }
 
+    /// The certificates that were issued, newest first; only those before the one with serial number `before`.
+    ///
+    /// # Errors
+    /// [`ControlError`]
+    pub async fn certificates(&mut self, before: Option<String>) -> Result<Vec<CertificateSummary>, ControlError> {
+        match self.request(&ControlRequest::Certificates { before }, REQUEST_TIME).await? {
+            ControlReply::Certificates(listed) if listed.len() <= limits::CERTIFICATES_LISTED => {
+                Ok(listed.into_iter().map(plain_summary).collect())
+            }
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// One certificate by its serial number, hexadecimal.
+    ///
+    /// # Errors
+    /// [`ControlError`]
+    pub async fn certificate(&mut self, serial: String) -> Result<Option<IssuedCertificate>, ControlError> {
+        match self.request(&ControlRequest::Certificate(serial), REQUEST_TIME).await? {
+            ControlReply::Certificate(found) => Ok(found.map(|found| IssuedCertificate {
+                summary: plain_summary(found.summary),
+                chain: found.chain.chars().filter(|c| *c == '\n' || (c.is_ascii() && !c.is_control())).collect(),
+            })),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
     /// Asks the peer to end. Its end is awaited by rootd.
     pub async fn stop(mut self) {
         let _ = self.request(&ControlRequest::Stop, REQUEST_TIME).await;
     }
+}
+
+fn plain_summary(mut summary: CertificateSummary) -> CertificateSummary {
+    (summary.serial, summary.account) = (plain(&summary.serial), plain(&summary.account));
+    summary.names.iter_mut().for_each(|name| *name = plain_long(name));
+    summary
+}
+
+/// As [`plain`], as long as a name may be (RFC 1035, section 2.3.4).
+fn plain_long(text: &str) -> String {
+    let shown = text.chars().map(|c| if c.is_control() || !c.is_ascii() { '?' } else { c });
+    shown.take(255).collect()
 }
 
 /// A text from a peer that faces a world: at most 200 characters, none that a terminal would interpret.

@@ -238,6 +238,14 @@ actions! {
     Exec => OwnerOrAdmin,
     /// Read a world's logs.
     ViewLogs => OwnerOrAdmin,
+    /// List and read certificates of a world's authority.
+    ViewCertificates => OwnerOrAdmin,
+    /// Read what clients of a world trust.
+    ViewTrust => OwnerOrAdmin,
+    /// Read the secrets of a world. An administrator is root-equivalent: it is allowed and told to the owner.
+    ViewCredentials => OwnerOrAdmin,
+    /// Run all live checks of a world.
+    Diagnose => OwnerOrAdmin,
     /// Read an operation.
     ViewOperation => OwnerOrAdmin,
     /// Cancel an operation.

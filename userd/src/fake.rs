@@ -7,12 +7,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use futures::{SinkExt, StreamExt};
+use futures::StreamExt;
 use netengine_proto::{
-    control::{CONTROL_VERSION, ControlReply, ControlRequest, Desired, Health, ProbeResult, ServiceHealth},
+    control::{self as wire_control, Desired, Probe},
     ended::Ended,
     ids::{CallKey, InstanceId, ProcessId, Ticket, Uid, WorldId},
-    limits,
     names::HostName,
     plan::NetworkPlan,
     root::{
@@ -31,9 +30,12 @@ use tokio::{
     sync::{Notify, watch},
     task::JoinHandle,
 };
-use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use crate::plan::diff;
+
+mod control;
+
+pub use self::control::trust;
 
 /// What goes wrong at a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,8 +67,17 @@ struct State {
     fault: Option<(usize, Fault)>,
     events: Vec<RootEvent>,
     next_process: u64,
-    probes_fail: bool,
+    broken: Option<Broken>,
+    /// Names of services that do not serve.
+    stopped: Vec<String>,
+    /// What the last command in a vantage host was granted to trust.
+    granted: Option<Trust>,
+    /// What was applied last, by process.
+    applied: HashMap<(WorldId, ProcessKind), Desired>,
 }
+
+/// Which live checks fail, and how.
+type Broken = Arc<dyn Fn(&Probe) -> Option<wire_control::Fault> + Send + Sync>;
 
 /// The fake.
 #[derive(Clone)]
@@ -160,9 +171,30 @@ impl FakeRoot {
         all.filter(|process| process.ended.is_none()).map(|process| process.kind).collect()
     }
 
-    /// From now on no time server answers.
+    /// From now on nothing answers a live check.
     pub fn break_probes(&self, broken: bool) {
-        self.lock().probes_fail = broken;
+        let all: Broken = Arc::new(|_| Some(wire_control::Fault::ServiceStopped));
+        self.lock().broken = broken.then_some(all);
+    }
+
+    /// From now on the live checks that this names fail.
+    pub fn break_some(&self, broken: impl Fn(&Probe) -> Option<wire_control::Fault> + Send + Sync + 'static) {
+        self.lock().broken = Some(Arc::new(broken));
+    }
+
+    /// The services of this name do not serve.
+    pub fn stop_service(&self, name: &str) {
+        self.lock().stopped.push(name.to_owned());
+    }
+
+    /// What the last command was granted to trust.
+    pub fn granted(&self) -> Option<Trust> {
+        self.lock().granted.clone()
+    }
+
+    /// What a world's process was told to serve last.
+    pub fn applied(&self, world: WorldId, kind: ProcessKind) -> Option<Desired> {
+        self.lock().applied.get(&(world, kind)).cloned()
     }
 
     /// Somebody removed a link by hand.
@@ -190,11 +222,15 @@ impl FakeRoot {
 
     /// The world's worldd is killed.
     pub fn kill_worldd(&self, world: WorldId) {
+        self.kill(world, ProcessKind::Worldd);
+    }
+
+    /// A process of the world is killed.
+    pub fn kill(&self, world: WorldId, kind: ProcessKind) {
         let mut state = self.lock();
         let held = state.worlds.get_mut(&world).expect("held");
-        let live =
-            held.processes.iter_mut().find(|process| process.kind == ProcessKind::Worldd && process.ended.is_none());
-        let process = live.expect("a worldd");
+        let live = held.processes.iter_mut().find(|process| process.kind == kind && process.ended.is_none());
+        let process = live.expect("it runs");
         process.ended = Some(Ended::Signaled(9));
         let (id, kind) = (process.id, process.kind);
         held.end(id);
@@ -361,12 +397,13 @@ impl Root for FakeRoot {
         owner: Uid,
         host: HostName,
         user: Uid,
-        _: Trust,
+        trust: Trust,
     ) -> Result<Ticket, RootError> {
         if user == Uid::ROOT {
             return Err(RootError::Refused);
         }
-        let state = self.lock();
+        let mut state = self.lock();
+        state.granted = Some(trust);
         let held = state.worlds.get(&world).filter(|held| held.owner == owner).ok_or(RootError::NotFound)?;
         let node = netengine_proto::plan::Node::Host(host);
         let known = held.plan.nodes.iter().any(|held| held.node == node);
@@ -413,69 +450,17 @@ impl FakeRoot {
             Program::Gateway => (ProcessKind::Gateway, "gateway.sock".to_owned()),
             Program::Prober(host) => (ProcessKind::Prober, format!("prober-{host}.sock")),
         };
-        let is_running = |process: &HeldProcess| process.kind == ProcessKind::Worldd && process.ended.is_none();
-        assert!(kind != ProcessKind::Worldd || !held.processes.iter().any(is_running), "a second worldd");
+        let is_running = |process: &HeldProcess| process.kind == kind && process.ended.is_none();
+        assert!(kind == ProcessKind::Prober || !held.processes.iter().any(is_running), "a second {kind:?}");
         let directory = self.worlds_dir.join(world.to_string());
         std::fs::create_dir_all(&directory).expect("made");
         let socket = directory.join(name);
         let _ = std::fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket).expect("bound");
-        let task = tokio::spawn(serve_control(listener, kind, self.clone()));
+        let task = tokio::spawn(control::serve(listener, world, kind, self.clone()));
         held.tasks.insert(id, (task, socket));
         held.processes.push(HeldProcess { id, kind, node: program.node(), ended: None });
         state.started.insert(key, id);
         Ok(id)
     }
-}
-
-async fn serve_control(listener: UnixListener, kind: ProcessKind, fake: FakeRoot) {
-    let desired = Arc::new(Mutex::new(Desired::default()));
-    let mut connections = tokio::task::JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        connections.spawn(serve_one(stream, kind, desired.clone(), fake.clone()));
-    }
-}
-
-async fn serve_one(stream: UnixStream, kind: ProcessKind, desired: Arc<Mutex<Desired>>, fake: FakeRoot) {
-    let codec = LengthDelimitedCodec::builder().max_frame_length(limits::CONTROL_BYTES).new_codec();
-    let mut frames = Framed::new(stream, codec);
-    while let Some(Ok(frame)) = frames.next().await {
-        let reply = match serde_json::from_slice(&frame).expect("userd sends what it must") {
-            ControlRequest::Hello => {
-                ControlReply::Hello { version: CONTROL_VERSION, release: "fake".to_owned(), role: format!("{kind:?}") }
-            }
-            ControlRequest::Apply(new) => {
-                *desired.lock().expect("not poisoned") = *new;
-                ControlReply::Health(health(&desired))
-            }
-            ControlRequest::Health => ControlReply::Health(health(&desired)),
-            ControlRequest::Probe(request) => {
-                let passed = !fake.lock().probes_fail;
-                let result = ProbeResult { passed, fault: None, detail: "stratum 10".to_owned(), micros: 42 };
-                ControlReply::Probed(vec![result; request.probes.len()])
-            }
-            ControlRequest::Certificates { .. } => ControlReply::Certificates(Vec::new()),
-            ControlRequest::Certificate(_) => ControlReply::Certificate(None),
-            ControlRequest::Stop => ControlReply::Stopping,
-        };
-        let bytes = serde_json::to_vec(&reply).expect("encodes");
-        if frames.send(tokio_util::bytes::Bytes::from(bytes)).await.is_err() {
-            return;
-        }
-    }
-}
-
-fn health(desired: &Mutex<Desired>) -> Health {
-    let desired = desired.lock().expect("not poisoned");
-    let revision = desired.revision.clone();
-    let Some(ntp) = &desired.ntp else { return Health { revision, ..Health::default() } };
-    let one = |address: &std::net::IpAddr| ServiceHealth {
-        name: "ntp".to_owned(),
-        phase: 0,
-        address: *address,
-        port: ntp.port,
-        serving: true,
-        detail: String::new(),
-    };
-    Health { revision, services: ntp.addresses.iter().map(one).collect(), ..Health::default() }
 }

@@ -5,6 +5,7 @@ mod answer;
 pub mod openapi;
 mod routes;
 mod stream;
+mod trusted;
 
 use std::{
     collections::HashMap,

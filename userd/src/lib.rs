@@ -5,6 +5,7 @@
 //! | [`decide`] | who may do what; the only door to an effect | none |
 //! | [`plan`] | spec and observation to steps | none |
 //! | [`store`] | worlds, operations, steps, events, quotas in one database | SQL |
+//! | [`seal`] | secrets at rest | its key's file |
 //! | [`root_link`] | calls to rootd, with reconnection and deadlines | Unix socket |
 //! | [`control`] | calls to a worldd or prober | Unix socket |
 //! | [`orchestrator`] | runs steps, undoes them, repairs worlds | through the three above |
@@ -24,6 +25,7 @@ pub mod orchestrator;
 pub mod plan;
 pub mod problem;
 pub mod root_link;
+pub mod seal;
 pub mod start;
 pub mod store;
 #[allow(unsafe_code, reason = "adopting inherited descriptors and clearing the environment have no safe form")]

@@ -6,9 +6,15 @@
 
 mod attempt;
 mod check;
+mod diagnose;
 mod drive;
+mod failure;
 mod follow;
+mod prober;
+mod processes;
 mod queries;
+mod secrets;
+mod trusted;
 mod turn;
 
 use std::{
@@ -34,6 +40,7 @@ use crate::{
     plan::{PlanError, Target, phases},
     problem::problem,
     root_link::RootLink,
+    seal::{Seal, SealError},
     start::config::{Config, Quotas},
     store::{
         Store, StoreError,
@@ -52,7 +59,9 @@ struct Inner {
     store: Store,
     root: RootLink,
     bus: Arc<Bus>,
+    seal: Seal,
     worlds_dir: PathBuf,
+    worlds_state_dir: PathBuf,
     quotas: Quotas,
     tasks: TaskTracker,
     at_work: Mutex<HashMap<OperationId, turn::AtWork>>,
@@ -81,7 +90,9 @@ impl Orchestrator {
             store,
             root,
             bus,
+            seal: Seal::in_directory(&config.state_dir),
             worlds_dir: config.worlds_dir.clone(),
+            worlds_state_dir: config.worlds_state_dir.clone(),
             quotas: config.quotas,
             tasks: TaskTracker::new(),
             at_work: Mutex::default(),
@@ -107,6 +118,19 @@ impl Orchestrator {
     /// Where worlds' sockets and logs are.
     pub fn worlds_dir(&self) -> &std::path::Path {
         &self.0.worlds_dir
+    }
+
+    /// Reads or makes the key that secrets are sealed with, so that a fault shows at start and not in the first `up`.
+    ///
+    /// # Errors
+    /// [`SealError`]; tried again when the key is needed.
+    pub async fn ready_seal(&self) -> Result<(), SealError> {
+        self.0.seal.ready().await
+    }
+
+    /// Where worlds keep what must survive them; not readable, but on some disk.
+    pub(super) fn worlds_state_dir(&self) -> &std::path::Path {
+        &self.0.worlds_state_dir
     }
 
     /// Begins to make a world equal to a spec. Quotas and immutable paths are checked before anything is touched.
@@ -145,7 +169,8 @@ impl Orchestrator {
         }
         let id = known.as_ref().map_or_else(ids::world, |world| world.reference.id);
         let world = WorldRef { id, owner: slot.owner, name: slot.name.clone() };
-        let target = Target::new(order.spec.clone(), id, slot.owner).map_err(|error| too_large(what, &error))?;
+        let target = Target::new(order.spec.clone(), order.up_to, id, slot.owner, Vec::new());
+        let target = target.map_err(|error| too_large(what, &error))?;
         let (nodes, links) = target.size();
         let held = known.as_ref().map_or(Size::default(), |world| world.size);
         let size = Size { worlds: 1, nodes, links };

@@ -3,6 +3,9 @@
 pub mod diff;
 pub mod network;
 pub mod phases;
+pub mod probes;
+mod revision;
+pub mod secrets;
 pub mod steps;
 
 use std::net::IpAddr;
@@ -12,6 +15,7 @@ use netengine_proto::{
     ids::{Uid, WorldId},
     names::HostName,
     plan::{NetworkPlan, Node},
+    trust::{Credential, Trust},
 };
 use netengine_spec::Spec;
 
@@ -29,23 +33,33 @@ const NTP_RATE: u32 = 16;
 pub struct Target {
     /// The spec.
     pub spec: Spec,
+    /// The last phase to bring up.
+    pub up_to: u8,
     /// Its network.
     pub network: NetworkPlan,
     /// What its worldd serves.
     pub desired: Desired,
     /// Where a client of network `core` is sure to reach the world's time server.
     pub ntp_addresses: Vec<IpAddr>,
+    /// Where a client of network `core` looks names up; empty when the world has no resolver.
+    pub resolvers: Vec<IpAddr>,
     /// The vantage host that live checks run in.
     pub prober: HostName,
 }
 
 impl Target {
-    /// Derives it.
+    /// Derives it. `credentials` are the secrets that the world has, see [`secrets`].
     ///
     /// # Errors
     /// [`PlanError`] when the spec asks for more than a network or a plan can hold.
-    pub fn new(spec: Spec, world: WorldId, owner: Uid) -> Result<Self, PlanError> {
-        let network = network_plan(&spec, world, owner)?;
+    pub fn new(
+        spec: Spec,
+        up_to: u8,
+        world: WorldId,
+        owner: Uid,
+        credentials: Vec<Credential>,
+    ) -> Result<Self, PlanError> {
+        let network = network_plan(&spec, up_to, world, owner)?;
         let services = network.cables.iter().flat_map(|cable| [&cable.a, &cable.b]);
         let services: Vec<_> = services.filter(|end| end.node == Node::Services).collect();
         let addresses: Vec<IpAddr> = services.iter().flat_map(|end| end.addresses.iter().map(|a| a.addr())).collect();
@@ -53,9 +67,33 @@ impl Target {
         let ntp = NtpService { addresses, port: NTP_PORT, stratum: NTP_STRATUM, rate_per_source: NTP_RATE };
         let ntp = spec.substrate.ntp.enabled.then_some(ntp);
         let ntp_addresses = if ntp.is_some() { own } else { Vec::new() };
-        let desired = Desired { world: spec.name().to_string(), ntp, ..Desired::default() };
         let prober = HostName::parse(network::CORE).map_err(|_| PlanError::Name(network::CORE.to_owned()))?;
-        Ok(Self { spec, network, desired, ntp_addresses, prober })
+        let of_prober = network.nodes.iter().filter(|node| node.node == Node::Host(prober.clone()));
+        let resolvers = of_prober.filter_map(|node| node.resolver.as_ref());
+        let resolvers = resolvers.flat_map(|resolver| resolver.name_servers.iter().copied());
+        let resolvers = resolvers.filter(|_| phases::names_resolve(up_to)).collect();
+        let desired = revision::named(Desired {
+            revision: String::new(),
+            world: spec.name().to_string(),
+            ntp,
+            spec: Some(serde_json::to_string(&spec).map_err(|error| PlanError::Spec(error.to_string()))?),
+            up_to,
+            hosts: network::named_hosts(&spec)?,
+            credentials,
+            trust: Trust::default(),
+        });
+        Ok(Self { spec, up_to, network, desired, ntp_addresses, resolvers, prober })
+    }
+
+    /// Whether the world's router has services of its own.
+    pub fn has_gateway(&self) -> bool {
+        phases::names_resolve(self.up_to)
+    }
+
+    /// What the router's services are to be once worldd's keys are known.
+    pub fn gateway_desired(&self, trust: Trust) -> Desired {
+        let Desired { world, spec, up_to, hosts, .. } = self.desired.clone();
+        revision::named(Desired { world, spec, up_to, hosts, trust, ..Desired::default() })
     }
 
     /// Namespaces and links it needs, as counted against quotas.
@@ -63,12 +101,12 @@ impl Target {
         let links = self.network.bridges.len() + 2 * self.network.cables.len();
         (i64::try_from(self.network.nodes.len()).unwrap_or(i64::MAX), i64::try_from(links).unwrap_or(i64::MAX))
     }
+}
 
-    /// The vantage hosts, in the order of the plan.
-    pub fn hosts(&self) -> impl Iterator<Item = &HostName> {
-        self.network.nodes.iter().filter_map(|node| match &node.node {
-            Node::Host(name) => Some(name),
-            Node::Gateway | Node::Services => None,
-        })
-    }
+/// The vantage hosts of a plan, in its order.
+pub fn hosts(network: &NetworkPlan) -> impl Iterator<Item = &HostName> {
+    network.nodes.iter().filter_map(|node| match &node.node {
+        Node::Host(name) => Some(name),
+        Node::Gateway | Node::Services => None,
+    })
 }

@@ -10,6 +10,7 @@ mod gate;
 pub mod operations;
 pub mod quota;
 pub mod schema;
+mod secrets;
 pub mod worlds;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     App,
     answer::{Answer, Failure, accepted, body, ok, query},
-    openapi, stream,
+    openapi, stream, trusted,
 };
 use crate::{
     decide::{Act, Action, AllOf, Host, OperationRef, Principal, Verdict, WorldRef, WorldSlot, act, decide},
@@ -66,14 +66,19 @@ pub const ROUTES: &[Route] = &[
     route("get", "/worlds/{world}/removal", Action::ViewWorld),
     route("post", "/worlds/{world}/exec", Action::Exec),
     route("get", "/worlds/{world}/logs", Action::ViewLogs),
+    route("get", "/worlds/{world}/certificates", Action::ViewCertificates),
+    route("get", "/worlds/{world}/certificates/{serial}", Action::ViewCertificates),
+    route("get", "/worlds/{world}/trust", Action::ViewTrust),
+    route("get", "/worlds/{world}/credentials", Action::ViewCredentials),
+    route("post", "/worlds/{world}/diagnose", Action::Diagnose),
     route("get", "/operations/{operation}", Action::ViewOperation),
     route("delete", "/operations/{operation}", Action::CancelOperation),
     route("get", "/events", Action::ViewEvents),
 ];
 
 #[derive(Clone)]
-struct Shared {
-    app: App,
+pub(super) struct Shared {
+    pub(super) app: App,
     stop: CancellationToken,
 }
 
@@ -89,6 +94,11 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
         .route("/worlds/{world}/removal", get(removal))
         .route("/worlds/{world}/exec", post(exec))
         .route("/worlds/{world}/logs", get(log))
+        .route("/worlds/{world}/certificates", get(trusted::certificates))
+        .route("/worlds/{world}/certificates/{serial}", get(trusted::certificate))
+        .route("/worlds/{world}/trust", get(trusted::trust))
+        .route("/worlds/{world}/credentials", get(trusted::credentials))
+        .route("/worlds/{world}/diagnose", post(trusted::diagnose))
         .route("/operations/{operation}", get(operation).merge(delete(cancel)))
         .route("/events", get(events));
     Router::new()
@@ -104,8 +114,8 @@ async fn no_route() -> Failure {
 }
 
 #[derive(Deserialize)]
-struct OwnerQuery {
-    owner: Option<u32>,
+pub(super) struct OwnerQuery {
+    pub(super) owner: Option<u32>,
 }
 
 /// What nobody may do answers as what does not exist.
@@ -119,7 +129,7 @@ fn denied() -> Problem {
 }
 
 /// The verdict on a world by name. The world of another owner and one that does not exist give the same answer.
-async fn judge<A: Act>(
+pub(super) async fn judge<A: Act>(
     shared: &Shared,
     principal: Principal,
     action: A,
@@ -177,6 +187,14 @@ fn spec_of(
     Ok((WorldSlot { owner, name: loaded.spec.name().clone() }, loaded.spec))
 }
 
+/// The last phase that a request asks for.
+fn up_to_of(what: &str, request: &UpRequest) -> Result<u8, Problem> {
+    match request.up_to.unwrap_or(phases::LAST) {
+        up_to if up_to <= phases::LAST => Ok(up_to),
+        other => Err(problem(ProblemKind::Usage, what, format!("there is no phase {other}"), "phases are 0 to 9")),
+    }
+}
+
 /// Versions of the parts.
 #[utoipa::path(get, path = "/version", responses((status = 200, body = Version)))]
 async fn version(State(shared): State<Shared>, Extension(principal): Extension<Principal>) -> Answer<Version> {
@@ -211,10 +229,11 @@ async fn plan(
     request: Body,
 ) -> Answer<PlanReport> {
     let (owner, request): (OwnerQuery, UpRequest) = (query(&uri)?, body(request).await?);
+    let up_to = up_to_of("cannot plan the world", &request)?;
     let (slot, spec) = spec_of(principal, owner.owner, "cannot plan the world", &request)?;
     let name = slot.name.clone();
     let verdict = decide(principal, act::Plan, slot).map_err(|_| no_such_world(name.as_str()))?;
-    ok(shared.app.orchestrator.plan(verdict, spec).await?)
+    ok(shared.app.orchestrator.plan(verdict, spec, up_to).await?)
 }
 
 /// Makes a world equal to a spec.
@@ -228,11 +247,7 @@ async fn up(
     request: Body,
 ) -> Answer<Accepted> {
     let (owner, request): (OwnerQuery, UpRequest) = (query(&uri)?, body(request).await?);
-    let up_to = request.up_to.unwrap_or(phases::LAST);
-    if up_to > phases::LAST {
-        let cause = format!("there is no phase {up_to}");
-        return Err(problem(ProblemKind::Usage, "cannot start the world", cause, "phases are 0 to 9").into());
-    }
+    let up_to = up_to_of("cannot start the world", &request)?;
     let (slot, spec) = spec_of(principal, owner.owner, "cannot start the world", &request)?;
     let name = slot.name.clone();
     let verdict = decide(principal, act::Up, slot).map_err(|_| no_such_world(name.as_str()))?;
@@ -424,6 +439,26 @@ async fn events(
 #[derive(utoipa::OpenApi)]
 #[openapi(
     info(title = "NetEngine", description = "Served on /run/netengine/user.sock and admin.sock."),
-    paths(version, openapi_json, doctor, plan, up, list, status, down, removal, exec, log, operation, cancel, events)
+    paths(
+        version,
+        openapi_json,
+        doctor,
+        plan,
+        up,
+        list,
+        status,
+        down,
+        removal,
+        exec,
+        log,
+        operation,
+        cancel,
+        events,
+        trusted::certificates,
+        trusted::certificate,
+        trusted::trust,
+        trusted::credentials,
+        trusted::diagnose
+    )
 )]
 pub(super) struct Document;

@@ -1,19 +1,25 @@
 //! One attempt to make a world equal to a target: observe, plan, run the steps of the graph, check.
 
-use std::{collections::BTreeMap, future::Future};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{Mutex, PoisonError},
+};
 
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use netengine_proto::{
     api::{Problem, ProblemKind},
-    control::Health,
-    ids::{CallKey, ProcessId},
-    root::{HeldProcess, ProcessKind, Program},
+    ids::CallKey,
+    trust::Trust,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Orchestrator, check};
+use super::{
+    Orchestrator, check,
+    failure::AttemptError,
+    processes::{self, Part},
+};
 use crate::{
-    control::{self, Control, ControlError},
     decide::WorldRef,
     ids,
     plan::{
@@ -21,7 +27,6 @@ use crate::{
         steps::{self, Observed, Step, StepKind},
     },
     problem::problem,
-    root_link::RootLinkError,
     store::operations::{Operation, Success},
     time,
 };
@@ -32,21 +37,6 @@ pub(super) struct Stop {
     pub cancel: CancellationToken,
     /// Milliseconds since 1970.
     pub deadline: Option<i64>,
-}
-
-/// Why an attempt did not succeed.
-#[derive(Debug)]
-pub(super) enum AttemptError {
-    Failed(Problem),
-    Cancelled,
-    /// userd itself cannot go on (the database is away); nothing was decided.
-    Engine(Problem),
-}
-
-impl From<Problem> for AttemptError {
-    fn from(problem: Problem) -> Self {
-        AttemptError::Failed(problem)
-    }
 }
 
 impl Stop {
@@ -61,7 +51,7 @@ impl Stop {
 
     fn late() -> AttemptError {
         let help = "give it more time with `--timeout`, or look what it waits for with `netengine events`";
-        AttemptError::Failed(problem(ProblemKind::Failed, "", "it was not done in the time given", help))
+        problem(ProblemKind::Failed, "", "it was not done in the time given", help).into()
     }
 
     /// Err when the attempt must not begin another step.
@@ -106,6 +96,8 @@ pub(super) struct Attempt<'a> {
     /// Write steps down, with stored keys. An undo does not: its calls are idempotent by themselves.
     pub is_recorded: bool,
     pub stop: Stop,
+    /// See [`Attempt::trust`].
+    pub trust: Mutex<Trust>,
 }
 
 impl Attempt<'_> {
@@ -118,18 +110,29 @@ impl Attempt<'_> {
         let begun = std::time::Instant::now();
         self.stop.check()?;
         let observed = observe(self.orchestrator, self.world(), self.before).await?;
-        let mut steps = steps::plan(self.target, &observed);
-        if self.is_unsure && steps.iter().all(|step| step.kind != StepKind::Network) {
-            steps.iter_mut().for_each(|step| step.after.push(StepKind::Network));
-            steps.insert(0, Step { kind: StepKind::Network, phase: 0, after: Vec::new(), changes: Vec::new() });
+        if let Some(health) = &observed.worldd.health {
+            self.learn(&health.trust);
         }
+        let steps = steps::plan(self.target, &observed, self.is_unsure);
         let is_changing = steps.iter().any(|step| step.kind != StepKind::Check);
         let keys = if is_changing { self.keys(&steps).await? } else { BTreeMap::new() };
         let seen = (!is_changing).then_some(observed);
         let checked = self.run_graph(&steps, &keys, seen).await?;
-        let checked = checked.ok_or_else(|| internal("the check did not run"))?;
-        let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(Success { phase: check::phase_done(checked.detail, millis), services: checked.services })
+        let mut checked = checked.ok_or_else(|| internal("the check did not run"))?;
+        // The network and the processes belong to phase 0, and with them the time that is not a check of another phase.
+        if let Some(substrate) = checked.phases.iter_mut().find(|phase| phase.id == 0) {
+            substrate.millis = Some(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
+        }
+        Ok(Success { phases: checked.phases, services: checked.services, trust: self.trust() })
+    }
+
+    /// What worldd said last that its clients are to trust.
+    fn trust(&self) -> Trust {
+        self.trust.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn learn(&self, trust: &Trust) {
+        *self.trust.lock().unwrap_or_else(PoisonError::into_inner) = trust.clone();
     }
 
     async fn keys(&self, steps: &[Step]) -> Result<BTreeMap<StepKind, CallKey>, AttemptError> {
@@ -212,39 +215,34 @@ impl Attempt<'_> {
                 Ok(StepResult { changes: u64::try_from(changes).unwrap_or(u64::MAX), checked: None })
             }
             StepKind::Worldd => {
-                self.start_worldd(key).await?;
+                processes::start(orchestrator, world, Part::Worldd, key).await?;
+                Ok(StepResult { changes: planned, checked: None })
+            }
+            StepKind::Gateway if self.target.has_gateway() => {
+                processes::start(orchestrator, world, Part::Gateway, key).await?;
+                Ok(StepResult { changes: planned, checked: None })
+            }
+            StepKind::Gateway => {
+                processes::stop(orchestrator, world, Part::Gateway).await?;
                 Ok(StepResult { changes: planned, checked: None })
             }
             StepKind::Services => {
-                let path = control::worldd_socket(orchestrator.worlds_dir(), world.id);
-                self.stop.interrupt(check::apply_services(&path, self.target)).await?;
+                let applied = processes::apply(orchestrator, world, Part::Worldd, &self.target.desired);
+                self.learn(&self.stop.interrupt(applied).await?.trust);
+                Ok(StepResult { changes: planned, checked: None })
+            }
+            StepKind::Resolver => {
+                let desired = self.target.gateway_desired(self.trust());
+                let applied = processes::apply(orchestrator, world, Part::Gateway, &desired);
+                self.stop.interrupt(applied).await?;
                 Ok(StepResult { changes: planned, checked: None })
             }
             StepKind::Check => {
-                let checked = check::check(orchestrator, world, self.target, seen);
+                let checked = check::check(orchestrator, world, self.target, self.trust(), seen);
                 // The prober it starts is ended by rootd with the world, or by the next check; nothing else is changed.
                 Ok(StepResult { changes: 0, checked: Some(self.stop.interrupt(checked).await?) })
             }
         }
-    }
-
-    /// Starts worldd, after ending one that does not answer.
-    async fn start_worldd(&self, key: CallKey) -> Result<ProcessId, AttemptError> {
-        let (root, world) = (self.orchestrator.root(), self.world());
-        let problem = |error: RootLinkError| error.problem("");
-        let processes = root.list_processes(world.id, world.owner).await.map_err(problem)?;
-        for stale in processes.iter().filter(|process| is_live_worldd(process)) {
-            root.stop_process(world.id, world.owner, stale.id).await.map_err(problem)?;
-        }
-        let started = root.start_program(key, world.id, world.owner, &Program::Worldd).await.map_err(problem)?;
-        // A key that was used by an interrupted attempt names the process of then; that one was ended above.
-        if processes.iter().any(|process| process.id == started) {
-            return Ok(root
-                .start_program(ids::call_key(), world.id, world.owner, &Program::Worldd)
-                .await
-                .map_err(problem)?);
-        }
-        Ok(started)
     }
 }
 
@@ -253,15 +251,11 @@ struct StepResult {
     checked: Option<check::Checked>,
 }
 
-fn is_live_worldd(process: &HeldProcess) -> bool {
-    process.kind == ProcessKind::Worldd && process.ended.is_none()
-}
-
 fn internal(cause: &str) -> Problem {
     problem(ProblemKind::Failed, "", cause, "this is a defect of NetEngine; please report it")
 }
 
-/// Looks at a world: its kernel objects and its worldd.
+/// Looks at a world: its kernel objects, its worldd and its router's services.
 pub(super) async fn observe(
     orchestrator: &Orchestrator,
     world: &WorldRef,
@@ -272,17 +266,10 @@ pub(super) async fn observe(
         tokio::join!(root.observe_network(world.id, world.owner), root.list_processes(world.id, world.owner));
     let Some(network) = network.map_err(|error| error.problem(""))? else { return Ok(Observed::default()) };
     let processes = processes.map_err(|error| error.problem(""))?;
-    let is_alive = processes.iter().any(is_live_worldd);
-    let health = if is_alive { ask_health(orchestrator, world).await.ok() } else { None };
-    Ok(Observed {
-        applied: before.map(|target| target.network.clone()),
-        drift: network.drift,
-        stale_worldd: is_alive && health.is_none(),
-        health,
-    })
-}
-
-async fn ask_health(orchestrator: &Orchestrator, world: &WorldRef) -> Result<Health, ControlError> {
-    let path = control::worldd_socket(orchestrator.worlds_dir(), world.id);
-    Control::connect(&path).await?.health().await
+    let (worldd, gateway) = tokio::join!(
+        processes::see(orchestrator, world, Part::Worldd, &processes),
+        processes::see(orchestrator, world, Part::Gateway, &processes)
+    );
+    let applied = before.map(|target| target.network.clone());
+    Ok(Observed { applied, drift: network.drift, worldd, gateway })
 }

@@ -1,13 +1,15 @@
 //! Drives one operation to its end: done, or failed with everything undone.
 
-use std::time::Duration;
+use std::{sync::Mutex, time::Duration};
 
 use netengine_proto::api::{OperationState, Problem, ProblemKind, WorldState};
+use netengine_spec::Spec;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Orchestrator,
-    attempt::{Attempt, AttemptError, Stop},
+    attempt::{Attempt, Stop},
+    failure::{AttemptError, Failed, broken_phases},
 };
 use crate::{
     ids,
@@ -58,7 +60,8 @@ async fn drive_down(orchestrator: &Orchestrator, operation: &Operation, removed:
                 None => Size::default(),
             };
             let left = (WorldState::Failed, format!("removal failed: {}", problem.cause));
-            let failure = Failure { state: OperationState::Failed, problem, world: Some(left), size };
+            let (state, world) = (OperationState::Failed, Some(left));
+            let failure = Failure { state, problem, phase: 0, phases: Vec::new(), world, size };
             written(|| orchestrator.store().finish_failed(operation, &failure)).await
         }
     }
@@ -72,28 +75,34 @@ async fn drive_up(
     let stored = orchestrator.store().load(&operation.world).await?;
     let verb = if operation.kind == Kind::Repair { "repair" } else { "start" };
     let what = format!("cannot {verb} world \"{}\"", operation.world.name);
-    let before = stored.as_ref().and_then(|world| world.spec.clone());
-    let before = before.and_then(|spec| Target::new(spec, operation.world.id, operation.world.owner).ok());
+    // Its secrets do not matter for what is there; they are read when it has to be told again.
+    let (id, owner) = (operation.world.id, operation.world.owner);
+    let before = stored.as_ref().and_then(|world| Some((world.spec.clone()?, world.up_to)));
+    let before = before.and_then(|(spec, up_to)| Target::new(spec, up_to, id, owner, Vec::new()).ok());
     let error = if operation.undoing {
         let help = "run `netengine up` again";
-        AttemptError::Failed(problem(ProblemKind::Failed, "", "it was interrupted while it was being undone", help))
+        problem(ProblemKind::Failed, "", "it was interrupted while it was being undone", help).into()
     } else {
         match attempt(orchestrator, operation, before.as_ref(), cancel).await {
             Ok(success) => return written(|| orchestrator.store().finish_up(operation, &success)).await,
             Err(error) => error,
         }
     };
-    let (state, problem) = match error {
-        AttemptError::Failed(problem) => (OperationState::Failed, about(problem, what)),
+    let nothing_seen = |problem| Failed { problem, phase: 0, seen: Vec::new() };
+    let (state, failed) = match error {
+        AttemptError::Failed(failed) => {
+            (OperationState::Failed, Failed { problem: about(failed.problem, what), ..*failed })
+        }
         AttemptError::Cancelled => {
             let cause = "it was cancelled; what it made is undone";
-            (OperationState::Cancelled, problem(ProblemKind::Failed, what, cause, "run `netengine up` again"))
+            let problem = problem(ProblemKind::Failed, what, cause, "run `netengine up` again");
+            (OperationState::Cancelled, nothing_seen(problem))
         }
-        AttemptError::Engine(problem) => (OperationState::Failed, about(problem, what)),
+        AttemptError::Engine(problem) => (OperationState::Failed, nothing_seen(about(problem, what))),
     };
-    tracing::warn!(operation = %operation.id, cause = problem.cause, "undoing");
-    written(|| orchestrator.store().begin_undo(operation, &problem)).await?;
-    let failure = undo(orchestrator, operation, stored, before, state, problem).await;
+    tracing::warn!(operation = %operation.id, cause = failed.problem.cause, "undoing");
+    written(|| orchestrator.store().begin_undo(operation, &failed.problem)).await?;
+    let failure = undo(orchestrator, operation, stored, before, state, failed).await;
     written(|| orchestrator.store().finish_failed(operation, &failure)).await
 }
 
@@ -105,12 +114,25 @@ async fn attempt(
 ) -> Result<Success, AttemptError> {
     let missing = || problem(ProblemKind::Failed, "", "the operation has no spec", "run `netengine up` again");
     let spec = operation.spec.clone().ok_or_else(missing)?;
-    let target = Target::new(spec, operation.world.id, operation.world.owner)
-        .map_err(|error| problem(ProblemKind::Spec, "", error.to_string(), "change the spec"))?;
+    let target = complete(orchestrator, operation, spec, operation.up_to).await?;
     let stop = Stop { cancel, deadline: operation.deadline };
-    let is_unsure = operation.kind == Kind::Repair || operation.resumed;
-    let attempt = Attempt { orchestrator, operation, target: &target, before, is_unsure, is_recorded: true, stop };
+    let (target, is_unsure) = (&target, operation.kind == Kind::Repair || operation.resumed);
+    let trust = Mutex::default();
+    let attempt = Attempt { orchestrator, operation, target, before, is_unsure, is_recorded: true, stop, trust };
     attempt.run().await
+}
+
+/// The target with the world's secrets, those that lack made first.
+async fn complete(
+    orchestrator: &Orchestrator,
+    operation: &Operation,
+    spec: Spec,
+    up_to: u8,
+) -> Result<Target, Problem> {
+    let world = &operation.world;
+    let secrets = orchestrator.complete_secrets(world, &spec, up_to).await?;
+    Target::new(spec, up_to, world.id, world.owner, secrets)
+        .map_err(|error| problem(ProblemKind::Spec, "", error.to_string(), "change the spec"))
 }
 
 /// Undoes an `up`: a world that was never up is removed, another is brought back to what it was.
@@ -123,8 +145,9 @@ async fn undo(
     stored: Option<World>,
     before: Option<Target>,
     state: OperationState,
-    mut problem: Problem,
+    failed: Failed,
 ) -> Failure {
+    let Failed { mut problem, phase, seen } = failed;
     let Some(before) = before else {
         let world = &operation.world;
         let deleted = orchestrator.root().delete_world(ids::call_key(), world.id, world.owner).await;
@@ -133,25 +156,44 @@ async fn undo(
         if left.is_some() {
             problem.help = format!("remove the rest with `netengine down {}`", world.name);
         }
-        return Failure { state, problem, world: left, size };
+        return Failure { state, problem, phase, phases: Vec::new(), world: left, size };
     };
     let (nodes, links) = before.size();
     let size = Size { worlds: 1, nodes, links };
     let restored = if operation.kind == Kind::Repair {
         // There is nothing else to go back to.
-        Err(AttemptError::Failed(problem.clone()))
+        Err(AttemptError::Failed(Box::new(Failed { problem: problem.clone(), phase, seen })))
     } else {
-        let (target, stop) = (&before, Stop::never());
-        let attempt =
-            Attempt { orchestrator, operation, target, before: None, is_unsure: true, is_recorded: false, stop };
-        attempt.run().await
+        restore(orchestrator, operation, &before).await
     };
-    let world = match restored {
-        Ok(_) => (WorldState::Ready, format!("the last up failed and was undone: {}", problem.cause)),
-        Err(AttemptError::Failed(problem) | AttemptError::Engine(problem)) => (WorldState::Degraded, problem.cause),
-        Err(AttemptError::Cancelled) => (WorldState::Degraded, problem.cause.clone()),
+    let (world, phases) = match restored {
+        Ok(success) => {
+            ((WorldState::Ready, format!("the last up failed and was undone: {}", problem.cause)), success.phases)
+        }
+        Err(AttemptError::Failed(failed)) => {
+            let cause = failed.problem.cause;
+            let phases = broken_phases(&before, failed.phase, &cause, failed.seen);
+            ((WorldState::Degraded, cause), phases)
+        }
+        Err(AttemptError::Engine(Problem { cause, .. })) => {
+            let phases = broken_phases(&before, 0, &cause, Vec::new());
+            ((WorldState::Degraded, cause), phases)
+        }
+        Err(AttemptError::Cancelled) => {
+            let phases = broken_phases(&before, 0, &problem.cause, Vec::new());
+            ((WorldState::Degraded, problem.cause.clone()), phases)
+        }
     };
-    Failure { state, problem, world: Some(world), size }
+    Failure { state, problem, phase, phases, world: Some(world), size }
+}
+
+/// Makes a world again what it was.
+async fn restore(orchestrator: &Orchestrator, operation: &Operation, before: &Target) -> Result<Success, AttemptError> {
+    let target = &complete(orchestrator, operation, before.spec.clone(), before.up_to).await?;
+    let (stop, trust) = (Stop::never(), Mutex::default());
+    let attempt =
+        Attempt { orchestrator, operation, target, before: None, is_unsure: true, is_recorded: false, stop, trust };
+    attempt.run().await
 }
 
 /// Writes the end of something that has happened, again while the database is away.

@@ -1,4 +1,4 @@
-//! Follows rootd: adopts worlds when it is (back) there, removes what nobody owns, restarts a worldd that ended.
+//! Follows rootd: adopts worlds when it is (back) there, removes what nobody owns, restarts a worldd or a resolver that ended.
 
 use std::{
     collections::HashMap,
@@ -17,7 +17,7 @@ use super::{Orchestrator, attempt};
 use crate::{
     decide::{Principal, Verdict, WorldRef, act, decide},
     ids,
-    plan::{Target, phases},
+    plan::{Target, phases, steps},
     root_link::RootLinkError,
     store::{StoreError, events::NewEvent, operations::Kind},
     time,
@@ -27,7 +27,7 @@ use crate::{
 const WAIT: Duration = Duration::from_secs(20);
 /// Pause after rootd could not be reached, first and longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
-/// Restarts of one world's worldd within [`RESTART_WINDOW`]; then it stays down until somebody looks.
+/// Restarts of one process of a world within [`RESTART_WINDOW`]; then it stays down until somebody looks.
 const RESTARTS: usize = 5;
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
 /// A repair gives up after this.
@@ -42,7 +42,7 @@ pub async fn follow_root(orchestrator: Orchestrator, stop: CancellationToken) {
 }
 
 async fn follow(orchestrator: &Orchestrator) {
-    let mut restarts: HashMap<WorldId, Vec<Instant>> = HashMap::new();
+    let mut restarts: HashMap<(WorldId, ProcessKind), Vec<Instant>> = HashMap::new();
     let (mut known, mut cursor, mut pause) = (None, 0, PAUSE.0);
     let mut was_away = false;
     loop {
@@ -146,11 +146,27 @@ async fn whats_wrong(
 ) -> Result<Option<String>, StoreError> {
     let Some(stored) = orchestrator.store().load(world).await? else { return Ok(None) };
     let Some(spec) = stored.spec else { return Ok(None) };
-    let Ok(target) = Target::new(spec, world.id, world.owner) else { return Ok(None) };
+    let secrets = match orchestrator.held_secrets(world).await {
+        Ok(secrets) => secrets,
+        // Nothing that is made again would be told its secrets.
+        Err(problem) => {
+            tracing::error!(world = %world.id, cause = problem.cause, "cannot look at a world");
+            return Ok(None);
+        }
+    };
+    let target = Target::new(spec, stored.up_to, world.id, world.owner, secrets);
+    let Ok(target) = target else { return Ok(None) };
     Ok(match attempt::observe(orchestrator, world, Some(&target)).await {
         Err(problem) => Some(problem.cause),
         Ok(observed) if !observed.drift.is_empty() => Some("its network differs from the plan".to_owned()),
-        Ok(observed) if observed.health.is_none() => Some("its worldd did not run".to_owned()),
+        Ok(observed) if observed.worldd.health.is_none() => Some("its worldd did not run".to_owned()),
+        Ok(observed) if target.has_gateway() && observed.gateway.health.is_none() => {
+            Some("its resolver did not run".to_owned())
+        }
+        // New keys of the world reach its resolver and its vantage hosts by the same way.
+        Ok(observed) if steps::plan(&target, &observed, false).len() > 1 => {
+            Some("its services serve something else than asked".to_owned())
+        }
         Ok(_) if state == WorldState::Degraded => Some(stored.detail),
         Ok(_) => None,
     })
@@ -197,29 +213,31 @@ fn daemon_verdict(world: WorldRef) -> Option<Verdict<act::Repair, WorldRef>> {
 
 async fn handle(
     orchestrator: &Orchestrator,
-    restarts: &mut HashMap<WorldId, Vec<Instant>>,
+    restarts: &mut HashMap<(WorldId, ProcessKind), Vec<Instant>>,
     event: RootEvent,
 ) -> Result<(), FollowError> {
     let RootEvent::ProcessEnded { world, process, kind, ended } = event;
-    if kind != ProcessKind::Worldd {
-        return Ok(());
-    }
+    let word = match kind {
+        ProcessKind::Worldd => "worldd",
+        ProcessKind::Gateway => "gateway",
+        ProcessKind::Prober | ProcessKind::Command => return Ok(()),
+    };
     let stored = orchestrator.store().all_worlds().await?;
     let Some((reference, state)) = stored.into_iter().find(|(stored, _)| stored.id == world) else {
-        restarts.remove(&world);
+        restarts.retain(|(known, _), _| *known != world);
         return Ok(());
     };
     let Some(verdict) = daemon_verdict(reference.clone()) else { return Ok(()) };
     let data = json!({ "process": process.to_string(), "ended": ended });
-    let ended = NewEvent::new("process.ended", None, format!("worldd ended: {ended:?}")).data(data);
+    let ended = NewEvent::new("process.ended", None, format!("{word} ended: {ended:?}")).data(data);
     orchestrator.store().tell(&verdict, ended).await?;
     if !matches!(state, WorldState::Ready | WorldState::Degraded) {
         return Ok(());
     }
-    let tries = restarts.entry(world).or_default();
+    let tries = restarts.entry((world, kind)).or_default();
     tries.retain(|at| at.elapsed() < RESTART_WINDOW);
     if tries.len() >= RESTARTS {
-        let reason = format!("worldd ended {RESTARTS} times within a minute and is not restarted");
+        let reason = format!("{word} ended {RESTARTS} times within a minute and is not restarted");
         return match orchestrator.store().degrade(&verdict, &reason).await {
             Err(StoreError::Gone) => Ok(()),
             degraded => Ok(degraded?),
@@ -234,7 +252,7 @@ async fn handle(
         tokio::select! {
             () = later.0.closing.cancelled() => {}
             () = tokio::time::sleep(delay) => {
-                if let Err(error) = repair(&later, reference, "its worldd ended").await {
+                if let Err(error) = repair(&later, reference, &format!("its {word} ended")).await {
                     tracing::error!(%error, "cannot begin a repair");
                 }
             }

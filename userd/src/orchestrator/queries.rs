@@ -7,11 +7,10 @@ use netengine_proto::{
         ExecGrant, HostStatus, NetworkStatus, PlanReport, PlannedChange, Problem, ProblemKind, Removal, RemovedObject,
         WorldStatus, WorldSummary,
     },
-    ids::{Uid, WorldId},
+    ids::Uid,
     names::HostName,
     plan::{NetworkPlan, Node},
     root::{ObjectKind, ObjectName, ProcessKind},
-    trust::Trust,
 };
 use netengine_spec::{
     Spec,
@@ -22,8 +21,8 @@ use super::{Orchestrator, attempt, too_large};
 use crate::{
     decide::{AllOf, Verdict, WorldRef, WorldSlot, act},
     ids,
-    plan::{Target, diff, steps},
-    problem::problem,
+    plan::{self, Target, diff, network_plan, steps},
+    problem::{about, problem},
     time,
 };
 
@@ -32,7 +31,12 @@ impl Orchestrator {
     ///
     /// # Errors
     /// A [`Problem`]
-    pub async fn plan(&self, verdict: Verdict<act::Plan, WorldSlot>, spec: Spec) -> Result<PlanReport, Problem> {
+    pub async fn plan(
+        &self,
+        verdict: Verdict<act::Plan, WorldSlot>,
+        spec: Spec,
+        up_to: u8,
+    ) -> Result<PlanReport, Problem> {
         let slot = verdict.object();
         let what = format!("cannot plan world \"{}\"", slot.name);
         let found = self.store().find(slot).await.map_err(|error| error.problem(&what))?;
@@ -41,21 +45,25 @@ impl Orchestrator {
             None => None,
         };
         let id = found.as_ref().map_or_else(ids::world, |world| world.id);
-        let before = stored.and_then(|world| world.spec);
-        if let Some(old) = &before {
+        let before = stored.and_then(|world| Some((world.spec?, world.up_to)));
+        if let Some((old, _)) = &before {
             super::refuse_immutable(&what, old, &spec)?;
         }
-        let target = Target::new(spec, id, slot.owner).map_err(|error| too_large(&what, &error))?;
+        let secrets = match &found {
+            Some(world) => self.held_secrets(world).await.map_err(|inner| about(inner, &what))?,
+            None => Vec::new(),
+        };
+        let target = Target::new(spec, up_to, id, slot.owner, secrets).map_err(|error| too_large(&what, &error))?;
         let observed = match &found {
             None => steps::Observed::default(),
             Some(world) => {
-                let before = before.and_then(|spec| Target::new(spec, id, slot.owner).ok());
-                let observed = attempt::observe(self, world, before.as_ref()).await;
-                observed.map_err(|inner| crate::problem::about(inner, &what))?
+                let target = |(spec, up_to)| Target::new(spec, up_to, id, slot.owner, Vec::new()).ok();
+                let observed = attempt::observe(self, world, before.and_then(target).as_ref()).await;
+                observed.map_err(|inner| about(inner, &what))?
             }
         };
         let mut changes: Vec<PlannedChange> = Vec::new();
-        for step in steps::plan(&target, &observed) {
+        for step in steps::plan(&target, &observed, false) {
             changes.extend(step.changes);
         }
         Ok(PlanReport { world: slot.name.to_string(), exists: found.is_some(), changes })
@@ -120,7 +128,7 @@ impl Orchestrator {
             state: world.state,
             phases: world.phases,
             services: world.services,
-            networks: world.spec.map(|spec| networks(spec, reference.id, reference.owner)).unwrap_or_default(),
+            networks: world.spec.map(|spec| networks(&spec, world.up_to, reference)).unwrap_or_default(),
             started_at: world.started_at.map(time::rfc3339),
             notes,
         })
@@ -159,8 +167,8 @@ impl Orchestrator {
         let host = host.unwrap_or(crate::plan::network::CORE);
         let what = format!("cannot run a command in {}/{host}", world.name);
         let stored = self.store().world(&verdict).await.map_err(|error| error.problem(&what))?;
-        let hosts = stored.spec.and_then(|spec| Target::new(spec, world.id, world.owner).ok());
-        let hosts: BTreeSet<HostName> = hosts.iter().flat_map(Target::hosts).cloned().collect();
+        let network = stored.spec.and_then(|spec| network_plan(&spec, stored.up_to, world.id, world.owner).ok());
+        let hosts: BTreeSet<HostName> = network.iter().flat_map(plan::hosts).cloned().collect();
         let known = HostName::parse(host).ok().filter(|name| hosts.contains(name));
         let Some(known) = known else {
             let names = hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -168,7 +176,8 @@ impl Orchestrator {
             return Err(problem(ProblemKind::NotFound, what, "the world has no such vantage host", help));
         };
         let user = verdict.principal().uid();
-        let granted = self.root().grant_exec(world.id, world.owner, &known, user, &Trust::default()).await;
+        let trust = self.store().trust(world.id).await.map_err(|error| error.problem(&what))?;
+        let granted = self.root().grant_exec(world.id, world.owner, &known, user, &trust).await;
         let ticket = granted.map_err(|error| error.problem(what))?;
         Ok(ExecGrant { ticket: ticket.to_string(), host: known.to_string() })
     }
@@ -214,9 +223,9 @@ fn notes(spec: &Spec) -> Vec<String> {
     notes
 }
 
-fn networks(spec: Spec, id: WorldId, owner: Uid) -> Vec<NetworkStatus> {
+fn networks(spec: &Spec, up_to: u8, world: &WorldRef) -> Vec<NetworkStatus> {
     let views = spec.networks();
-    let Ok(target) = Target::new(spec, id, owner) else { return Vec::new() };
+    let Ok(network) = network_plan(spec, up_to, world.id, world.owner) else { return Vec::new() };
     let status = |view: &netengine_spec::model::NetworkView| {
         let gateway: Vec<String> =
             [Some(view.gateway.to_string()), view.gateway6.map(|v6| v6.to_string())].into_iter().flatten().collect();
@@ -225,9 +234,8 @@ fn networks(spec: Spec, id: WorldId, owner: Uid) -> Vec<NetworkStatus> {
             name.as_str() == view.name.as_str()
                 || name.as_str().strip_prefix(&prefix).is_some_and(|rest| rest.parse::<u16>().is_ok())
         };
-        let hosts = target.hosts().filter(|name| is_here(name));
-        let hosts =
-            hosts.map(|name| HostStatus { name: name.to_string(), addresses: addresses_of(&target.network, name) });
+        let hosts = plan::hosts(&network).filter(|name| is_here(name));
+        let hosts = hosts.map(|name| HostStatus { name: name.to_string(), addresses: addresses_of(&network, name) });
         NetworkStatus {
             name: view.name.to_string(),
             subnet: view.subnet.to_string(),

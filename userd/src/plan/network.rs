@@ -8,14 +8,23 @@ use std::{
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netengine_proto::{
     bounded::{Bounded, TooMany},
+    control::NamedHost,
     ids::{Uid, WorldId},
     names::{HostName, NetworkName},
-    net::{IfAddr, IfAddrError, IfName, Mac},
+    net::{IfAddr, IfAddrError, IfName, Mac, Port, Transport},
     plan::{
-        BridgePlan, CableEnd, CablePlan, ForwardPair, NetworkPlan, Node, NodePlan, Policy, Resolver, Route, SourceRoute,
+        BridgePlan, CableEnd, CablePlan, ForwardPair, InputPort, NetworkPlan, Node, NodePlan, Policy, Resolver, Route,
+        SourceRoute,
     },
 };
 use netengine_spec::{Spec, model::NetworkView};
+
+use super::phases::names_resolve;
+
+/// Where the router's resolver answers: DNS over UDP and TCP (RFC 1035, section 4.2), over TLS (RFC 7858), over HTTPS
+/// (RFC 8484).
+const RESOLVER_PORTS: [(Transport, u16); 4] =
+    [(Transport::Udp, 53), (Transport::Tcp, 53), (Transport::Tcp, 853), (Transport::Tcp, 443)];
 
 /// The network that always has a vantage host, and that worldd's default route leads through.
 pub const CORE: &str = "core";
@@ -35,6 +44,9 @@ pub enum PlanError {
     /// An address is not fit for a host.
     #[error(transparent)]
     Address(#[from] IfAddrError),
+    /// It cannot be written down.
+    #[error("the spec cannot be written as JSON: {0}")]
+    Spec(String),
     /// More than a plan holds.
     #[error("the world is too large: a list of its plan {0}")]
     TooLarge(#[from] TooMany),
@@ -145,6 +157,21 @@ pub fn own_addresses(spec: &Spec) -> Result<Vec<IpAddr>, PlanError> {
     Ok(own.into_iter().flatten().map(|address| address.addr()).collect())
 }
 
+/// The vantage hosts of a world with their addresses, for its name servers.
+///
+/// # Errors
+/// As [`network_plan`].
+pub fn named_hosts(spec: &Spec) -> Result<Vec<NamedHost>, PlanError> {
+    let mut found = Vec::new();
+    for network in deal(spec)? {
+        for (name, v4) in &network.hosts {
+            let held = addresses(&network.view, &[*v4])?;
+            found.extend(held.iter().map(|held| NamedHost { name: name.to_string(), address: held.addr() }));
+        }
+    }
+    Ok(found)
+}
+
 /// Ports and, twice as many, MAC addresses set aside for each network: worldd's link and at most 250 vantage hosts
 /// (proto's spec model). A plan holds 64 networks, so all numbers fit.
 const PORTS_PER_NETWORK: u16 = 256;
@@ -176,11 +203,11 @@ impl Numbering {
     }
 }
 
-/// Derives a world's network from its spec.
+/// Derives a world's network from its spec, for services up to phase `up_to`.
 ///
 /// # Errors
 /// [`PlanError`] when a subnet is too small, a name does not fit, or the world is larger than a plan may be.
-pub fn network_plan(spec: &Spec, world: WorldId, owner: Uid) -> Result<NetworkPlan, PlanError> {
+pub fn network_plan(spec: &Spec, up_to: u8, world: WorldId, owner: Uid) -> Result<NetworkPlan, PlanError> {
     let dealt = deal(spec)?;
     let (mut bridges, mut cables, mut hosts) = (Vec::new(), Vec::new(), Vec::new());
     let (mut services_routes, mut services_sources) = (Vec::new(), Vec::new());
@@ -221,7 +248,8 @@ pub fn network_plan(spec: &Spec, world: WorldId, owner: Uid) -> Result<NetworkPl
             hosts.push(NodePlan {
                 node,
                 forward: false,
-                low_ports: false,
+                // Clients of the world's ACME server answer challenges on port 80 and 443 (RFC 8555, section 8).
+                low_ports: true,
                 routes,
                 source_routes: Bounded::default(),
                 policy: None,
@@ -234,14 +262,17 @@ pub fn network_plan(spec: &Spec, world: WorldId, owner: Uid) -> Result<NetworkPl
     let pair = |from: &IfName, to: &IfName| ForwardPair { from: from.clone(), to: to.clone() };
     let others = |from| links.iter().filter(move |to| **to != from).map(move |to| pair(from, to));
     let forward = Bounded::new(links.iter().flat_map(|from| others(*from)).collect())?;
+    let answered = RESOLVER_PORTS.iter().filter(|_| names_resolve(up_to));
+    let answered = answered.filter_map(|&(transport, port)| Some(InputPort { transport, port: Port::new(port)? }));
+    let input = Bounded::new(answered.collect())?;
     let mut nodes = vec![
         NodePlan {
             node: Node::Gateway,
             forward: true,
-            low_ports: false,
+            low_ports: true,
             routes: Bounded::default(),
             source_routes: Bounded::default(),
-            policy: Some(Policy { input: Bounded::default(), forward }),
+            policy: Some(Policy { input, forward }),
             resolver: None,
         },
         NodePlan {

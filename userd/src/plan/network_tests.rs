@@ -18,7 +18,7 @@ fn with(change: impl FnOnce(&mut serde_json::Value)) -> Spec {
 }
 
 fn plan(spec: &Spec) -> NetworkPlan {
-    network_plan(spec, WORLD, Uid(1000)).expect("a plan")
+    network_plan(spec, 9, WORLD, Uid(1000)).expect("a plan")
 }
 
 /// Networks n0.. with `hosts` vantage hosts each, beside platform and core.
@@ -47,8 +47,11 @@ fn the_default_world_is_as_documented() {
     assert_eq!((host.b.name.as_str(), host.b.addresses[0].to_string()), ("neth0", "10.0.0.253/24".to_owned()));
     let policy = plan.nodes[0].policy.as_ref().expect("a policy");
     assert_eq!(policy.forward.len(), 2, "each network reaches the other");
-    assert!(policy.input.is_empty());
-    assert!(plan.nodes[0].forward && plan.nodes[1].low_ports && !plan.nodes[2].forward && !plan.nodes[2].low_ports);
+    let answered: Vec<_> = policy.input.iter().map(|input| (input.transport, input.port.get())).collect();
+    let (udp, tcp) = (Transport::Udp, Transport::Tcp);
+    assert_eq!(answered, [(udp, 53), (tcp, 53), (tcp, 853), (tcp, 443)], "the resolver, over TLS and HTTPS too");
+    assert!(plan.nodes[0].forward && plan.nodes[1..].iter().all(|node| !node.forward));
+    assert!(plan.nodes.iter().all(|node| node.low_ports), "challenges are answered on ports 80 and 443");
 }
 
 #[test]
@@ -68,7 +71,7 @@ fn a_subnet_that_is_too_small_and_names_that_meet_are_refused() {
     let full = with(|value| {
         value["substrate"]["networks"] = json!({ "platform": { "subnet": "172.28.0.0/16" }, "core": { "subnet": "10.0.0.0/29", "vantage_hosts": 6 } });
     });
-    assert!(matches!(network_plan(&full, WORLD, Uid(1)), Err(PlanError::Full(_))));
+    assert!(matches!(network_plan(&full, 9, WORLD, Uid(1)), Err(PlanError::Full(_))));
     let meet = with(|value| {
         value["substrate"]["networks"] = json!({
             "platform": { "subnet": "172.28.0.0/16" },
@@ -76,14 +79,14 @@ fn a_subnet_that_is_too_small_and_names_that_meet_are_refused() {
             "core-2": { "subnet": "10.9.0.0/24" },
         });
     });
-    assert!(matches!(network_plan(&meet, WORLD, Uid(1)), Err(PlanError::SameHost(_))));
+    assert!(matches!(network_plan(&meet, 9, WORLD, Uid(1)), Err(PlanError::SameHost(_))));
 }
 
 #[test]
 fn the_documented_bounds_fit() {
     let plan = plan(&large(62, 15));
     assert!(plan.nodes.len() <= limits::NODES_PER_WORLD);
-    let too_many = network_plan(&large(80, 1), WORLD, Uid(1));
+    let too_many = network_plan(&large(80, 1), 9, WORLD, Uid(1));
     assert!(matches!(too_many, Err(PlanError::TooLarge(_))), "64 networks in every direction is the bound");
 }
 
@@ -93,7 +96,7 @@ proptest! {
     fn every_plan_is_sound_and_the_same_again(networks in 0u8..20, hosts in 0u8..12) {
         let spec = large(networks, hosts);
         let plan = plan(&spec);
-        prop_assert_eq!(&plan, &network_plan(&spec, WORLD, Uid(1000)).expect("a plan"));
+        prop_assert_eq!(&plan, &network_plan(&spec, 9, WORLD, Uid(1000)).expect("a plan"));
         let ends: Vec<_> = plan.cables.iter().flat_map(|cable| [&cable.a, &cable.b]).collect();
         let bridges = plan.bridges.iter();
         let macs: Vec<_> = ends.iter().map(|end| end.mac).chain(bridges.clone().map(|bridge| bridge.mac)).collect();

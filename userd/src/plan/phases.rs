@@ -20,8 +20,21 @@ pub const NAMES: [&str; 10] = [
 /// The last phase.
 pub const LAST: u8 = 9;
 
-/// Phases that this release brings up.
-const EFFECTIVE: u8 = 1;
+/// Phases that this release brings up: those below.
+const EFFECTIVE: u8 = 7;
+
+/// The phase from which a world has name servers for its root.
+pub const ROOT: u8 = 1;
+/// The phase from which a world's networks have a resolver: its hosts look names up.
+pub const NAMES_RESOLVE: u8 = 2;
+/// The phase of the ACME server.
+pub const PKI: u8 = 3;
+/// The phase of the platform's OpenID provider.
+pub const PLATFORM_IDENTITY: u8 = 4;
+/// The phase of the registries.
+pub const REGISTRIES: u8 = 5;
+/// The phase of the organisations' OpenID provider.
+pub const INWORLD_IDENTITY: u8 = 6;
 
 /// How a phase stands before anything was done.
 ///
@@ -31,14 +44,21 @@ pub fn initial(spec: &Spec, phase: u8, up_to: u8) -> (PhaseState, String) {
     if phase > up_to {
         return (PhaseState::Skipped, format!("not asked for (--up-to {up_to})"));
     }
-    if phase < EFFECTIVE {
-        return (PhaseState::Pending, String::new());
+    match idle(spec, phase) {
+        Some(reason) => (PhaseState::Skipped, format!("nothing to do: {reason}")),
+        None if phase < EFFECTIVE => (PhaseState::Pending, String::new()),
+        None => (PhaseState::Skipped, "not in this release".to_owned()),
     }
-    let detail = match idle(spec, phase) {
-        Some(reason) => format!("nothing to do: {reason}"),
-        None => "not in this release".to_owned(),
-    };
-    (PhaseState::Skipped, detail)
+}
+
+/// The phases that this `up` brings up.
+pub fn effective(spec: &Spec, up_to: u8) -> impl Iterator<Item = u8> + '_ {
+    (0..=LAST).filter(move |phase| initial(spec, *phase, up_to).0 == PhaseState::Pending)
+}
+
+/// What the routers' own resolver is for: hosts that look names up.
+pub fn names_resolve(up_to: u8) -> bool {
+    up_to >= NAMES_RESOLVE
 }
 
 /// Why the spec asks nothing of a phase.
@@ -46,7 +66,6 @@ fn idle(spec: &Spec, phase: u8) -> Option<&'static str> {
     let reason = |idle: bool, why| idle.then_some(why);
     match phase {
         1 => reason(!spec.dns.root.enabled, "dns.root is disabled in the spec"),
-        2 => reason(spec.dns.tlds.is_empty(), "dns.tlds is empty in the spec"),
         3 => reason(!spec.pki.acme.enabled, "pki.acme is disabled in the spec"),
         5 => reason(
             !spec.world_registry.enabled && !spec.domain_registry.enabled,

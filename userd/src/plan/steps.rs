@@ -2,7 +2,7 @@
 
 use netengine_proto::{
     api::PlannedChange,
-    control::Health,
+    control::{Desired, Health},
     plan::NetworkPlan,
     root::{Change, ChangeAction, ObjectKind, ObjectName},
 };
@@ -10,6 +10,7 @@ use netengine_proto::{
 use super::{
     Target,
     diff::{describe, diff},
+    phases,
 };
 
 /// What is known of a world before anything is done.
@@ -19,10 +20,19 @@ pub struct Observed {
     pub applied: Option<NetworkPlan>,
     /// How the kernel differs from that plan.
     pub drift: Vec<Change>,
-    /// The world's worldd is alive and answers; what it serves.
+    /// The world's worldd.
+    pub worldd: Seen,
+    /// The router's own services.
+    pub gateway: Seen,
+}
+
+/// What is known of a process.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// It is alive and answers; what it serves.
     pub health: Option<Health>,
-    /// A process that is or was the world's worldd, and must end before another can start.
-    pub stale_worldd: bool,
+    /// A process that is there and does not answer, and must end before another can start.
+    pub is_stale: bool,
 }
 
 /// What a step does.
@@ -32,8 +42,12 @@ pub enum StepKind {
     Network,
     /// Start worldd. Undo: stop it, when this step started it.
     Worldd,
+    /// Start the router's own services, or end those that are wanted no more. Undo: the other.
+    Gateway,
     /// Tell worldd what to serve. Undo: tell it what it served before.
     Services,
+    /// Tell the router's services what to serve, and whom to trust. Undo: tell them what they served before.
+    Resolver,
     /// Observe everything and ask the services as their clients would. Changes nothing, so it has no undo.
     Check,
 }
@@ -44,8 +58,31 @@ impl StepKind {
         match self {
             StepKind::Network => "network",
             StepKind::Worldd => "worldd",
+            StepKind::Gateway => "gateway",
             StepKind::Services => "services",
+            StepKind::Resolver => "resolver",
             StepKind::Check => "check",
+        }
+    }
+
+    /// The phase it is counted to. worldd and what it serves belong to all phases; its first is 0.
+    pub fn phase(self) -> u8 {
+        match self {
+            StepKind::Gateway | StepKind::Resolver => phases::NAMES_RESOLVE,
+            StepKind::Network | StepKind::Worldd | StepKind::Services | StepKind::Check => 0,
+        }
+    }
+
+    /// What must be done before, when it is to be done at all.
+    fn waits_for(self) -> &'static [StepKind] {
+        use StepKind::{Gateway, Network, Resolver, Services, Worldd};
+        match self {
+            Network => &[],
+            Worldd | Gateway => &[Network],
+            Services => &[Network, Worldd],
+            // The resolver trusts the keys that worldd makes.
+            Resolver => &[Network, Gateway, Services],
+            StepKind::Check => &[Network, Worldd, Gateway, Services, Resolver],
         }
     }
 }
@@ -55,8 +92,6 @@ impl StepKind {
 pub struct Step {
     /// What it does.
     pub kind: StepKind,
-    /// The phase it belongs to.
-    pub phase: u8,
     /// Steps that must be done before. Steps that do not wait for each other run at the same time.
     pub after: Vec<StepKind>,
     /// The changes it will make.
@@ -64,49 +99,74 @@ pub struct Step {
 }
 
 /// The steps that lead from what was observed to the target. The check is always there: what is reported was seen.
-pub fn plan(target: &Target, observed: &Observed) -> Vec<Step> {
-    let mut steps: Vec<Step> = Vec::new();
-    let mut add = |kind: StepKind, changes: Vec<PlannedChange>| {
-        let after = steps.last().map(|step| step.kind).into_iter().collect();
-        steps.push(Step { kind, phase: 0, after, changes });
-    };
+///
+/// `is_unsure`: the kernel may hold anything, so the network is applied even without a visible difference.
+pub fn plan(target: &Target, observed: &Observed, is_unsure: bool) -> Vec<Step> {
+    let mut wanted: Vec<(StepKind, Vec<PlannedChange>)> = Vec::new();
     let mut network = diff(observed.applied.as_ref(), &target.network);
     for change in &observed.drift {
         if network.iter().all(|known| known.object != change.object) {
             network.push(change.clone());
         }
     }
-    let of = |object: ObjectKind, node: &str, name: &str, action| {
-        let object = ObjectName { node: node.to_owned(), kind: object, name: name.to_owned() };
-        vec![describe(0, &Change { action, object })]
-    };
-    if !network.is_empty() {
-        add(StepKind::Network, network.iter().map(|change| describe(0, change)).collect());
+    if !network.is_empty() || is_unsure {
+        wanted.push((StepKind::Network, network.iter().map(|change| describe(0, change)).collect()));
     }
-    match &observed.health {
+    let worldd = &observed.worldd;
+    let process = |kind: StepKind, node: &str, name: &str, action| {
+        let object = ObjectName { node: node.to_owned(), kind: ObjectKind::Process, name: name.to_owned() };
+        (kind, vec![describe(kind.phase(), &Change { action, object })])
+    };
+    match &worldd.health {
         None => {
-            let action = if observed.stale_worldd { ChangeAction::Change } else { ChangeAction::Create };
-            add(StepKind::Worldd, of(ObjectKind::Process, "svc", "worldd", action));
-            add(StepKind::Services, Vec::new());
+            let action = if worldd.is_stale { ChangeAction::Change } else { ChangeAction::Create };
+            wanted.push(process(StepKind::Worldd, "svc", "worldd", action));
+            wanted.push((StepKind::Services, Vec::new()));
         }
-        Some(health) if !serves(target, health) => {
-            add(StepKind::Services, of(ObjectKind::Process, "svc", "worldd services", ChangeAction::Change));
+        Some(health) if !serves(&target.desired, health) => {
+            wanted.push(process(StepKind::Services, "svc", "worldd services", ChangeAction::Change));
         }
         Some(_) => {}
     }
-    add(StepKind::Check, Vec::new());
-    steps
+    let tells_worldd = wanted.iter().any(|(kind, _)| *kind == StepKind::Services);
+    let gateway = &observed.gateway;
+    let is_there = gateway.health.is_some() || gateway.is_stale;
+    match (&gateway.health, target.has_gateway()) {
+        (None, true) => {
+            let action = if gateway.is_stale { ChangeAction::Change } else { ChangeAction::Create };
+            wanted.push(process(StepKind::Gateway, "gw", "gateway", action));
+            wanted.push((StepKind::Resolver, Vec::new()));
+        }
+        (Some(health), true) => {
+            let trust = worldd.health.as_ref().map(|health| health.trust.clone()).unwrap_or_default();
+            if !serves(&target.gateway_desired(trust), health) {
+                wanted.push(process(StepKind::Resolver, "gw", "gateway services", ChangeAction::Change));
+            } else if tells_worldd {
+                // Its keys may be others afterwards; the same state again is nothing to the resolver.
+                wanted.push((StepKind::Resolver, Vec::new()));
+            }
+        }
+        (_, false) if is_there => wanted.push(process(StepKind::Gateway, "gw", "gateway", ChangeAction::Delete)),
+        (_, false) => {}
+    }
+    wanted.push((StepKind::Check, Vec::new()));
+    let kinds: Vec<StepKind> = wanted.iter().map(|(kind, _)| *kind).collect();
+    let step = |(kind, changes): (StepKind, Vec<PlannedChange>)| {
+        let after = kind.waits_for().iter().copied().filter(|before| kinds.contains(before)).collect();
+        Step { kind, after, changes }
+    };
+    wanted.into_iter().map(step).collect()
 }
 
-/// Whether a worldd serves exactly what is desired.
-pub fn serves(target: &Target, health: &Health) -> bool {
-    let wanted = target.desired.ntp.as_ref();
-    let wanted = wanted.map(|ntp| (ntp.addresses.as_slice(), ntp.port));
-    let (addresses, port) = wanted.unwrap_or((&[], super::NTP_PORT));
-    let serving = |address| {
+/// Whether a worldd, or a router's services, serve exactly what is desired.
+pub fn serves(desired: &Desired, health: &Health) -> bool {
+    let ntp = desired.ntp.iter().flat_map(|ntp| ntp.addresses.iter().map(|address| (*address, ntp.port)));
+    let mut ntp = ntp.map(|(address, port)| {
         health.services.iter().any(|h| h.name == "ntp" && h.address == address && h.port == port && h.serving)
-    };
-    health.revision == target.desired.revision
-        && health.services.len() == addresses.len()
-        && addresses.iter().all(|address| serving(*address))
+    });
+    health.revision == desired.revision && health.services.iter().all(|service| service.serving) && ntp.all(|is| is)
 }
+
+#[cfg(test)]
+#[path = "steps_tests.rs"]
+mod tests;

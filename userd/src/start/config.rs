@@ -30,6 +30,8 @@ pub struct Config {
     pub rootd_socket: PathBuf,
     /// Where worlds' sockets and logs are, one directory per world.
     pub worlds_dir: PathBuf,
+    /// Where worlds keep what survives their processes; only the room on its disk is looked at.
+    pub worlds_state_dir: PathBuf,
     /// The database: `sqlite:` or `postgres:` URL.
     pub database: String,
     /// Bounds per owner.
@@ -87,6 +89,12 @@ const FLAGS: &[Flag] = &[
         variable: "NETENGINE_WORLDS_DIR",
         default: "/run/netengine-worlds",
         help: "worlds' sockets and logs",
+    },
+    Flag {
+        name: "worlds-state-dir",
+        variable: "NETENGINE_WORLDS_STATE_DIR",
+        default: "/var/lib/netengine-worlds",
+        help: "where worlds keep what survives their processes",
     },
     Flag {
         name: "db-url",
@@ -167,7 +175,8 @@ impl Config {
         };
         let threads = usize::try_from(number("threads", 64)?.max(1)).unwrap_or(1);
         let (rootd_socket, worlds_dir) = (path("rootd-socket")?, path("worlds-dir")?);
-        Ok(Self { state_dir, rootd_socket, worlds_dir, database, quotas, log: text("log"), threads })
+        let worlds_state_dir = path("worlds-state-dir")?;
+        Ok(Self { state_dir, rootd_socket, worlds_dir, worlds_state_dir, database, quotas, log: text("log"), threads })
     }
 }
 

@@ -35,4 +35,7 @@ async fn open(orchestrator: &Orchestrator, url: &str) {
     if !told.is_empty() {
         tracing::info!("the database is open");
     }
+    if let Err(error) = orchestrator.ready_seal().await {
+        tracing::error!(reason = %Chain(&error), "secrets cannot be sealed");
+    }
 }

@@ -9,7 +9,7 @@ use sqlx::{Row, any::AnyRow};
 
 use super::{Change, Store, StoreError};
 use crate::{
-    decide::{AllOf, Verdict, WorldRef, act},
+    decide::{Act, AllOf, Verdict, WorldRef, act},
     events::Filter,
     ids, time,
 };
@@ -161,11 +161,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
-    pub(crate) async fn tell(
-        &self,
-        verdict: &Verdict<act::Repair, WorldRef>,
-        event: NewEvent,
-    ) -> Result<(), StoreError> {
+    pub(crate) async fn tell<A: Act>(&self, verdict: &Verdict<A, WorldRef>, event: NewEvent) -> Result<(), StoreError> {
         let mut change = self.begin().await?;
         change.event(verdict.object(), event).await?;
         change.commit().await

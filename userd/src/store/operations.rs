@@ -4,6 +4,7 @@ use netengine_proto::{
     api::{OperationState, OperationStatus, PhaseState, PhaseStatus, Problem, ServiceStatus, WorldState},
     ids::{CallKey, OperationId, Uid, WorldId},
     names::WorldName,
+    trust::Trust,
 };
 use netengine_spec::Spec;
 use serde_json::json;
@@ -77,6 +78,10 @@ pub struct Failure {
     pub state: OperationState,
     /// What the caller is told.
     pub problem: Problem,
+    /// The phase in which it went wrong.
+    pub phase: u8,
+    /// How the phases stand now; empty when the world is gone or was not looked at.
+    pub phases: Vec<PhaseStatus>,
     /// What became of the world: gone, or back in this state for this reason.
     pub world: Option<(WorldState, String)>,
     /// What the world is counted as from now on.
@@ -86,10 +91,12 @@ pub struct Failure {
 /// What a successful `up` leaves.
 #[derive(Debug, Clone)]
 pub struct Success {
-    /// How phase 0 went.
-    pub phase: PhaseStatus,
+    /// How each phase went.
+    pub phases: Vec<PhaseStatus>,
     /// Its services.
     pub services: Vec<ServiceStatus>,
+    /// What its clients are to trust.
+    pub trust: Trust,
 }
 
 impl Store {
@@ -121,11 +128,13 @@ impl Store {
                 (PhaseState::Pending, detail) => (PhaseState::Running, detail),
                 other => other,
             };
+            if state == PhaseState::Running {
+                let running = NewEvent::new("phase.running", Some(operation.id), format!("phase {phase} ({name})"));
+                change.event(&operation.world, running.phase(phase)).await?;
+            }
             let status = PhaseStatus { id: phase, name: name.to_owned(), state, millis: None, detail };
             change.set_phase(operation.world.id, &status).await?;
         }
-        let running = NewEvent::new("phase.running", Some(operation.id), format!("phase 0 ({})", phases::NAMES[0]));
-        change.event(&operation.world, running.phase(0)).await?;
         change.commit().await
     }
 
@@ -194,7 +203,8 @@ impl Store {
                 .execute(change.sql())
                 .await?;
         }
-        let done = NewEvent::new("step.done", Some(operation.id), format!("{} done", step.as_str())).phase(0);
+        let done = NewEvent::new("step.done", Some(operation.id), format!("{} done", step.as_str()));
+        let done = done.phase(step.phase());
         change.event(&operation.world, done.data(json!({"step": step.as_str(), "changes": changes}))).await?;
         change.commit().await
     }
@@ -207,12 +217,18 @@ impl Store {
         let id = operation.world.id;
         change.set_spec(id, &text, operation.up_to, time::now_ms()).await?;
         change.set_state(id, WorldState::Ready, "").await?;
-        change.set_phase(id, &success.phase).await?;
         change.set_services(id, &success.services).await?;
-        let millis = success.phase.millis.unwrap_or(0);
-        let message = format!("phase 0 ({}) done: {}", phases::NAMES[0], success.phase.detail);
-        let done = NewEvent::new("phase.done", Some(operation.id), message).phase(0).data(json!({ "millis": millis }));
-        change.event(&operation.world, done).await?;
+        change.set_trust(id, &success.trust).await?;
+        for phase in &success.phases {
+            change.set_phase(id, phase).await?;
+            if phase.state != PhaseState::Done {
+                continue;
+            }
+            let message = format!("phase {} ({}) done: {}", phase.id, phase.name, phase.detail);
+            let data = json!({ "millis": phase.millis.unwrap_or(0) });
+            let done = NewEvent::new("phase.done", Some(operation.id), message).phase(phase.id).data(data);
+            change.event(&operation.world, done).await?;
+        }
         change.end_operation(operation, OperationState::Done, None).await?;
         let counted = sqlx::query("SELECT changes FROM operations WHERE id = $1")
             .bind(operation.id.to_string())
@@ -257,17 +273,20 @@ impl Store {
                 }
                 change.set_size(operation.world.id, failure.size).await?;
                 change.set_state(operation.world.id, *state, detail).await?;
-                let phase_state = match state {
-                    WorldState::Ready => PhaseState::Done,
-                    WorldState::Degraded => PhaseState::Degraded,
-                    _ => PhaseState::Failed,
-                };
-                let (id, name) = (0, phases::NAMES[0].to_owned());
-                let phase = PhaseStatus { id, name, state: phase_state, millis: None, detail: detail.clone() };
-                change.set_phase(operation.world.id, &phase).await?;
+                for phase in &failure.phases {
+                    change.set_phase(operation.world.id, phase).await?;
+                }
+                if *state == WorldState::Failed {
+                    let (id, name) = (0, phases::NAMES[0].to_owned());
+                    let (state, detail) = (PhaseState::Failed, detail.clone());
+                    change
+                        .set_phase(operation.world.id, &PhaseStatus { id, name, state, millis: None, detail })
+                        .await?;
+                }
             }
         }
-        let failed = NewEvent::new("phase.failed", Some(operation.id), failure.problem.cause.clone()).phase(0);
+        let failed = NewEvent::new("phase.failed", Some(operation.id), failure.problem.cause.clone());
+        let failed = failed.phase(failure.phase);
         if operation.kind != Kind::Down {
             change.event(&operation.world, failed).await?;
         }

@@ -229,7 +229,8 @@ impl Change<'_> {
         sqlx::query("DELETE FROM services WHERE world = $1").bind(id.clone()).execute(self.sql()).await?;
         for service in services {
             sqlx::query(
-                "INSERT INTO services (world, name, address, port, state, detail) VALUES ($1, $2, $3, $4, $5, $6)",
+                "INSERT INTO services (world, name, address, port, state, detail) VALUES ($1, $2, $3, $4, $5, $6) \
+                 ON CONFLICT (world, name, address, port) DO NOTHING",
             )
             .bind(id.clone())
             .bind(service.name.clone())
@@ -265,11 +266,12 @@ async fn load_phases(connection: &mut AnyConnection, world: &str) -> Result<Vec<
 }
 
 async fn load_services(connection: &mut AnyConnection, world: &str) -> Result<Vec<ServiceStatus>, StoreError> {
-    let rows =
-        sqlx::query("SELECT name, address, port, state, detail FROM services WHERE world = $1 ORDER BY name, address")
-            .bind(world.to_owned())
-            .fetch_all(connection)
-            .await?;
+    let rows = sqlx::query(
+        "SELECT name, address, port, state, detail FROM services WHERE world = $1 ORDER BY name, address, port",
+    )
+    .bind(world.to_owned())
+    .fetch_all(connection)
+    .await?;
     let service = |row: &AnyRow| {
         let state: String = row.try_get("state")?;
         Ok(ServiceStatus {

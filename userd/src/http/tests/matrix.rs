@@ -50,7 +50,7 @@ impl Stage {
             Object::Other => ("crimson", self.operations[1].as_str()),
             Object::Absent => ("none", ABSENT),
         };
-        route.replace("{world}", world).replace("{operation}", operation)
+        route.replace("{world}", world).replace("{operation}", operation).replace("{serial}", ABSENT)
     }
 }
 

@@ -65,7 +65,7 @@ async fn after_a_reboot_worlds_are_made_again_and_what_is_in_nobodys_name_is_rem
     lab.up(ALICE, spec("blue")).await;
     lab.fake.forget_all();
     let stray = ids::world();
-    lab.fake.plant(Target::new(spec("stray"), stray, BOB).expect("a target").network);
+    lab.fake.plant(Target::new(spec("stray"), 9, stray, BOB, Vec::new()).expect("a target").network);
 
     let mut ends = Ends(lab.orchestrator.bus().subscribe(Filter::default()));
     let stop = CancellationToken::new();
@@ -115,8 +115,8 @@ async fn a_worldd_that_ends_is_restarted_and_a_network_that_was_broken_is_mended
 async fn an_undo_that_was_interrupted_is_completed_by_the_next_start() {
     let mut lab = Lab::new().await;
     lab.fake.break_probes(true);
-    // Network, worldd, prober and its stop come before the undo's `delete_world`.
-    lab.fake.fail_at(5, Fault::Hangs);
+    // Network, worldd, gateway, prober and its stop come before the undo's `delete_world`.
+    lab.fake.fail_at(6, Fault::Hangs);
     let hung = lab.fake.hung.clone();
     let (accepted, _ends) = lab.begin_up(ALICE, spec("blue")).await.expect("accepted");
     hung.notified().await;
@@ -132,7 +132,7 @@ async fn an_undo_that_was_interrupted_is_completed_by_the_next_start() {
 async fn what_could_not_be_undone_is_removed_when_rootd_is_back() {
     let lab = Lab::new().await;
     lab.fake.break_probes(true);
-    lab.fake.fail_at(5, Fault::Before);
+    lab.fake.fail_at(6, Fault::Before);
     assert_eq!(lab.up(ALICE, spec("blue")).await.0, OperationState::Failed);
     assert_eq!(lab.status(ALICE, "blue").await.state, WorldState::Failed);
     let mut ends = Ends(lab.orchestrator.bus().subscribe(Filter::default()));
@@ -158,7 +158,28 @@ async fn every_step_of_an_operation_run_again_changes_nothing() {
         drive::drive(&lab.orchestrator, operation.clone(), CancellationToken::new()).await;
         assert_eq!(lab.fake.plan_of(world.id), before);
         assert_eq!(lab.status(ALICE, "blue").await.state, WorldState::Ready);
-        assert_eq!(lab.fake.processes(), [ProcessKind::Worldd]);
+        assert_eq!(lab.fake.processes(), [ProcessKind::Worldd, ProcessKind::Gateway]);
     }
     assert_eq!(lab.orchestrator.store().held(ALICE).await.expect("counted"), size);
+}
+
+#[tokio::test]
+async fn a_resolver_that_ends_is_restarted_and_told_whom_to_trust() {
+    let lab = Lab::new().await;
+    lab.up(ALICE, spec("blue")).await;
+    let world = lab.world(ALICE, "blue").await.expect("exists").id;
+    let mut ends = Ends(lab.orchestrator.bus().subscribe(Filter::default()));
+    let stop = CancellationToken::new();
+    let following = tokio::spawn(follow_root(lab.orchestrator.clone(), stop.clone()));
+    assert_eq!(lab.up(BOB, spec("other")).await.0, OperationState::Done);
+    let before = lab.fake.applied(world, ProcessKind::Gateway).expect("told");
+    lab.fake.kill(world, ProcessKind::Gateway);
+    let began = ends.kind("world.degraded").await;
+    assert_eq!(began.message, "its gateway ended");
+    let (state, events) = ends.of(&began.operation.expect("a repair")).await;
+    assert_eq!(state, OperationState::Done);
+    assert!(!events.iter().any(|event| event.message == "worldd done"), "worldd was left alone");
+    assert_eq!(lab.fake.applied(world, ProcessKind::Gateway), Some(before));
+    stop.cancel();
+    following.await.expect("ended");
 }

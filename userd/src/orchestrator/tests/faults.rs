@@ -76,11 +76,11 @@ async fn what_could_not_be_undone_is_told_and_down_removes_it() {
     let lab = Lab::new().await;
     lab.fake.break_probes(true);
     let (accepted, mut ends) = lab.begin_up(ALICE, spec("blue")).await.expect("accepted");
-    // The undo is the first `delete_world`; network, worldd, prober and its stop come before.
-    lab.fake.fail_at(5, Fault::Before);
+    // The undo is the first `delete_world`; network, worldd, gateway, prober and its stop come before.
+    lab.fake.fail_at(6, Fault::Before);
     let (state, events) = ends.of(&accepted.operation).await;
     assert_eq!(state, OperationState::Failed, "{events:#?}");
-    assert!(events.last().expect("an end").message.contains("NTP on 10.0.0.254 did not serve core"), "{events:#?}");
+    assert!(events.last().expect("an end").message.contains("ntp: 10.0.0.254 did not serve core"), "{events:#?}");
     assert_eq!(lab.status(ALICE, "blue").await.state, WorldState::Failed);
     assert_eq!(lab.down(ALICE, "blue").await.expect("accepted").0, OperationState::Done);
     lab.assert_nothing_left(ALICE).await;

@@ -7,7 +7,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use netengine_proto::{ids::Uid, names::WorldName};
+use netengine_proto::{ids::Uid, names::WorldName, root::ProcessKind};
 
 use super::*;
 use crate::{
@@ -17,8 +17,10 @@ use crate::{
 };
 
 mod crash;
+mod diagnose;
 mod faults;
 mod random;
+mod secrets;
 mod turn;
 
 const ALICE: Uid = Uid(1000);
@@ -133,6 +135,7 @@ async fn orchestrator(directory: &TempDir, quotas: Quotas) -> Orchestrator {
         state_dir: directory.path().to_owned(),
         rootd_socket: path("rootd.sock"),
         worlds_dir: path("w"),
+        worlds_state_dir: directory.path().to_owned(),
         database: format!("sqlite://{}", path("state.db").display()),
         quotas,
         log: String::new(),
@@ -190,26 +193,27 @@ async fn up_makes_a_world_that_was_seen_to_serve_and_a_second_up_changes_nothing
     let (state, events) = lab.up(ALICE, spec("blue")).await;
     assert_eq!(state, OperationState::Done, "{events:#?}");
     let kinds: Vec<_> = events.iter().map(|event| event.kind.as_str()).collect();
-    let expected = [
-        "operation.running",
-        "phase.running",
-        "operation.planned",
-        "step.done",
-        "step.done",
-        "step.done",
-        "phase.done",
-        "operation.done",
-    ];
+    let phases = |kind: &'static str| std::iter::repeat_n(kind, 7);
+    let steps = std::iter::repeat_n("step.done", 5);
+    let expected: Vec<_> = std::iter::once("operation.running")
+        .chain(phases("phase.running"))
+        .chain(["operation.planned"])
+        .chain(steps)
+        .chain(phases("phase.done"))
+        .chain(["operation.done"])
+        .collect();
     assert_eq!(kinds, expected);
     assert!(events.windows(2).all(|pair| pair[0].seq < pair[1].seq));
 
     let status = lab.status(ALICE, "blue").await;
     assert_eq!(status.state, WorldState::Ready);
     assert_eq!(status.phases.len(), 10);
-    assert_eq!(status.phases[0].state, PhaseState::Done);
-    assert!(status.phases[1..].iter().all(|phase| phase.state == PhaseState::Skipped && !phase.detail.is_empty()));
-    assert_eq!(status.services[0].address, "10.0.0.254");
-    assert_eq!(lab.fake.processes(), [netengine_proto::root::ProcessKind::Worldd], "a prober was left");
+    assert!(status.phases[..7].iter().all(|phase| phase.state == PhaseState::Done), "{:#?}", status.phases);
+    assert!(status.phases[7..].iter().all(|phase| phase.state == PhaseState::Skipped && !phase.detail.is_empty()));
+    let ports: Vec<_> = status.services.iter().filter(|service| service.name == "resolver").map(|s| s.port).collect();
+    assert_eq!(ports, [53, 443, 853]);
+    assert!(status.services.iter().any(|service| service.name == "ntp" && service.address == "10.0.0.254"));
+    assert_eq!(lab.fake.processes(), [ProcessKind::Worldd, ProcessKind::Gateway], "a prober was left");
 
     let calls = lab.fake.calls().len();
     let (state, _) = lab.up(ALICE, spec("blue")).await;

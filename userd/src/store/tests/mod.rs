@@ -75,7 +75,8 @@ fn quotas(worlds: i64) -> Quotas {
 
 fn failure() -> Failure {
     let problem = StoreError::Gone.problem("cannot start world \"w\"");
-    Failure { state: netengine_proto::api::OperationState::Failed, problem, world: None, size: SIZE }
+    let state = netengine_proto::api::OperationState::Failed;
+    Failure { state, problem, phase: 0, phases: Vec::new(), world: None, size: SIZE }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,4 +222,34 @@ async fn a_change_that_is_not_committed_is_not_told() {
         .await
         .expect("counted");
     assert_eq!(row.get::<i64, _>(0), 0);
+}
+
+#[tokio::test]
+async fn secrets_are_kept_as_they_are_and_go_with_their_world() {
+    use netengine_proto::trust::CredentialKind::{Password, Tsig};
+    for database in databases() {
+        let store = open(&database).await;
+        let operation = operation(ALICE, "w");
+        let world = &operation.world;
+        let slot = |kind, name: &str| (kind, "https://auth".to_owned(), name.to_owned());
+        let first = [(slot(Tsig, "update"), "1".to_owned()), (slot(Password, "bob"), "2".to_owned())];
+        assert!(matches!(store.keep_sealed(world, &first).await, Err(StoreError::Gone)), "no world, no secrets");
+        store.begin_up(&operation, false, SIZE, SIZE, None).await.expect("begun");
+        store.keep_sealed(world, &first).await.expect("kept");
+        let second = [(slot(Password, "bob"), "3".to_owned()), (slot(Password, "alice"), "4".to_owned())];
+        store.keep_sealed(world, &second).await.expect("kept");
+        let held: Vec<_> = store.sealed(world.id).await.expect("read").into_iter().map(|(_, text)| text).collect();
+        assert_eq!(held, ["4", "2", "1"], "in order, and none made anew");
+
+        assert_eq!(store.trust(world.id).await.expect("read"), Default::default());
+        let trust = crate::fake::trust();
+        let success = super::operations::Success { phases: Vec::new(), services: Vec::new(), trust: trust.clone() };
+        store.finish_up(&operation, &success).await.expect("done");
+        assert_eq!(store.trust(world.id).await.expect("read"), trust);
+
+        let down = Operation { id: ids::operation(), kind: Kind::Down, ..operation.clone() };
+        store.begin_down(&down, None).await.expect("begun");
+        store.finish_down(&down, 0).await.expect("gone");
+        assert!(store.sealed(world.id).await.expect("read").is_empty());
+    }
 }

@@ -1,0 +1,188 @@
+//! `diagnose`: everything that can be looked at, each with its fault and what to do about it. It changes nothing.
+
+use std::{path::Path, time::Instant};
+
+use netengine_proto::{
+    api::{Diagnosis, DiagnosisCheck, Problem, ProblemKind},
+    control::{Fault, Health},
+    root::{Change, ChangeAction},
+    trust::Trust,
+};
+
+use super::{
+    Orchestrator, attempt,
+    prober::{self, Outcome, fault_word, remedy},
+    processes::Part,
+};
+use crate::{
+    decide::{Verdict, WorldRef, act},
+    plan::{
+        Target,
+        diff::describe,
+        phases,
+        probes::{self, Extent},
+        steps::{Observed, Seen},
+    },
+    problem::{about, problem},
+};
+
+/// What does not pass at once is asked once more: a first packet may meet an address that is still being resolved.
+const SETTLE_TIME: std::time::Duration = std::time::Duration::from_millis(500);
+/// A disk with less room than this is full: a database's log and a certificate do not fit any more.
+const ROOM: u64 = 1 << 20;
+
+impl Orchestrator {
+    /// Looks at all of a world.
+    ///
+    /// # Errors
+    /// A [`Problem`] when it was never up, or when the engine itself cannot look.
+    pub async fn diagnose(&self, verdict: Verdict<act::Diagnose, WorldRef>) -> Result<Diagnosis, Problem> {
+        let began = Instant::now();
+        let world = verdict.object();
+        let what = format!("cannot diagnose world \"{}\"", world.name);
+        let stored = self.store().world(&verdict).await.map_err(|error| error.problem(&what))?;
+        let Some(spec) = stored.spec else {
+            return Err(problem(ProblemKind::Failed, what, "it was never up", "bring it up with `netengine up`"));
+        };
+        let looking = async {
+            let secrets = self.held_secrets(world).await?;
+            let target = Target::new(spec, stored.up_to, world.id, world.owner, secrets);
+            let target = target.map_err(|error| super::too_large("", &error))?;
+            let trust = self.store().trust(world.id).await.map_err(|error| error.problem(""))?;
+            let asked = Instant::now();
+            let observed = attempt::observe(self, world, Some(&target)).await?;
+            let micros = micros_since(asked);
+            let mut checks = looked_at(&target, &observed, &trust, micros);
+            let run = self.worlds_dir().join(world.id.to_string());
+            checks.extend(disks(&[("run", &run), ("state", self.worlds_state_dir())]));
+            let planned = probes::probes(&target, Extent::All);
+            match prober::run(self, world, &target, trust, planned, SETTLE_TIME).await {
+                Ok(outcomes) => checks.extend(outcomes.iter().map(asked_by_client)),
+                // Without its vantage host nobody can ask: that is a finding of its own, beside what was seen above.
+                Err(cannot) => checks.push(DiagnosisCheck {
+                    remedy: cannot.help,
+                    ..check(0, format!("vantage host: {}", target.prober), Some(Fault::ServiceStopped), cannot.cause, 0)
+                }),
+            }
+            Ok(checks)
+        };
+        let mut checks: Vec<DiagnosisCheck> = looking.await.map_err(|inner| about(inner, what))?;
+        for check in &mut checks {
+            check.remedy = check.remedy.replace("WORLD", world.name.as_str());
+        }
+        checks.sort_by_key(|check| check.phase);
+        let passed = checks.iter().all(|check| check.passed);
+        let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(Diagnosis { world: world.name.to_string(), passed, checks, millis })
+    }
+}
+
+fn micros_since(then: Instant) -> u64 {
+    u64::try_from(then.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+fn check(phase: u8, name: String, fault: Option<Fault>, detail: String, micros: u64) -> DiagnosisCheck {
+    let (word, help) = fault.map_or(("", ""), |fault| (fault_word(fault), remedy(Some(fault))));
+    let (fault, remedy) = (word.to_owned(), help.to_owned());
+    DiagnosisCheck { name, phase, passed: fault.is_empty(), fault, detail, remedy, micros }
+}
+
+/// The kernel, the processes and what they say of themselves.
+fn looked_at(target: &Target, observed: &Observed, trust: &Trust, micros: u64) -> Vec<DiagnosisCheck> {
+    let mut checks: Vec<_> = observed.drift.iter().map(|change| drifted(change, micros)).collect();
+    if checks.is_empty() {
+        checks.push(check(0, "network".to_owned(), None, "as planned".to_owned(), micros));
+    }
+    let parts = [(Part::Worldd, 0, &observed.worldd), (Part::Gateway, phases::NAMES_RESOLVE, &observed.gateway)];
+    for (part, phase, seen) in parts {
+        if part == Part::Gateway && !target.has_gateway() {
+            continue;
+        }
+        checks.push(process(part, phase, seen, micros));
+        checks.extend(seen.health.iter().flat_map(|health| services(health, micros)));
+    }
+    if let Some(health) = &observed.worldd.health
+        && health.trust != *trust
+    {
+        let detail = "the services have other keys than vantage hosts trust".to_owned();
+        checks.push(check(phases::PKI, "trust".to_owned(), Some(Fault::CertificateUntrusted), detail, micros));
+    }
+    checks
+}
+
+fn drifted(change: &Change, micros: u64) -> DiagnosisCheck {
+    let told = describe(0, change);
+    // Said from the kernel's side: what `up` would create is missing now.
+    let detail = match change.action {
+        ChangeAction::Create => "it is missing",
+        ChangeAction::Change => "it differs from the plan",
+        ChangeAction::Delete => "it is not in the plan",
+    };
+    let name = format!("network: {} {}", told.kind, told.object);
+    check(0, name, Some(Fault::LinkRemoved), detail.to_owned(), micros)
+}
+
+fn process(part: Part, phase: u8, seen: &Seen, micros: u64) -> DiagnosisCheck {
+    let (fault, detail) = match (&seen.health, seen.is_stale) {
+        (Some(_), _) => (None, "answers"),
+        (None, true) => (Some(Fault::ServiceStopped), "it runs and does not answer"),
+        (None, false) => (Some(Fault::ServiceStopped), "it does not run"),
+    };
+    check(phase, format!("process: {}", part.word()), fault, detail.to_owned(), micros)
+}
+
+fn services(health: &Health, micros: u64) -> Vec<DiagnosisCheck> {
+    let one = |service: &netengine_proto::control::ServiceHealth| {
+        let name = format!("service: {} at {}", service.name, std::net::SocketAddr::new(service.address, service.port));
+        let fault = (!service.serving).then(|| fault_of(&service.detail));
+        let detail = if service.detail.is_empty() { "serves".to_owned() } else { service.detail.clone() };
+        check(service.phase, name, fault, detail, micros)
+    };
+    health.services.iter().map(one).collect()
+}
+
+/// A service that cannot write says so in the kernel's words (errno(3), ENOSPC) or SQLite's (SQLITE_FULL).
+fn fault_of(detail: &str) -> Fault {
+    let is_full = ["No space left on device", "disk is full", "Disk quota exceeded"].iter().any(|s| detail.contains(s));
+    if is_full { Fault::DiskFull } else { Fault::ServiceStopped }
+}
+
+/// The room on the disks of a world's directories.
+fn disks(directories: &[(&str, &Path)]) -> Vec<DiagnosisCheck> {
+    let one = |(word, path): &(&str, &Path)| {
+        let began = Instant::now();
+        let seen = nix::sys::statvfs::statvfs(*path);
+        let micros = micros_since(began);
+        let name = format!("disk: {word} directory");
+        match seen {
+            Ok(seen) => {
+                let free = seen.blocks_available().saturating_mul(seen.fragment_size());
+                let no_files = seen.files() > 0 && seen.files_available() == 0;
+                let fault = (free < ROOM || no_files).then_some(Fault::DiskFull);
+                let files = if no_files { ", and no file more" } else { "" };
+                check(0, name, fault, format!("{} MiB free{files}", free >> 20), micros)
+            }
+            Err(errno) => check(0, name, Some(Fault::WrongAnswer), format!("cannot look at it: {errno}"), micros),
+        }
+    };
+    directories.iter().map(one).collect()
+}
+
+fn asked_by_client(outcome: &Outcome) -> DiagnosisCheck {
+    let (planned, result) = (&outcome.planned, &outcome.result);
+    let fault = (!result.passed).then_some(result.fault.unwrap_or(Fault::Refused));
+    check(planned.phase, planned.name.clone(), fault, result.detail.clone(), result.micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_by_whoever_meets_it_first() {
+        assert_eq!(fault_of("cannot keep an order: No space left on device (os error 28)"), Fault::DiskFull);
+        assert_eq!(fault_of("address in use"), Fault::ServiceStopped);
+        let checks = disks(&[("a", Path::new("/dev/shm")), ("b", Path::new("/nonexistent"))]);
+        assert!(!checks[1].passed && checks[1].fault == "wrong_answer");
+    }
+}

@@ -1,0 +1,133 @@
+//! The live checks' client in a vantage host: started, asked, ended. What it reports is what a client there saw.
+
+use std::{path::Path, time::Duration};
+
+use netengine_proto::{
+    api::{Problem, ProblemKind},
+    control::{Fault, ProbeRequest, ProbeResult},
+    root::Program,
+    trust::Trust,
+};
+use tokio::time::{Instant, sleep};
+
+use super::Orchestrator;
+use crate::{
+    control::{self, Control, ControlError},
+    decide::WorldRef,
+    ids,
+    plan::{Target, probes::Planned},
+    problem::problem,
+};
+
+/// First and longest pause before what did not pass is asked again.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(320));
+
+/// A live check and what it saw.
+#[derive(Debug, Clone)]
+pub(super) struct Outcome {
+    pub planned: Planned,
+    pub result: ProbeResult,
+}
+
+/// Runs live checks, all at the same time. What does not pass is asked again until `settle` is over: a first packet may meet an
+/// address that is still being resolved, a zone may still be signed.
+pub(super) async fn run(
+    orchestrator: &Orchestrator,
+    world: &WorldRef,
+    target: &Target,
+    trust: Trust,
+    planned: Vec<Planned>,
+    settle: Duration,
+) -> Result<Vec<Outcome>, Problem> {
+    if planned.is_empty() {
+        return Ok(Vec::new());
+    }
+    let root = orchestrator.root();
+    let program = Program::Prober(target.prober.clone());
+    let started = root.start_program(ids::call_key(), world.id, world.owner, &program).await;
+    let process = started.map_err(|error| error.problem(""))?;
+    let path = control::prober_socket(orchestrator.worlds_dir(), world.id, &target.prober);
+    let outcomes = ask(&path, target, trust, planned, settle).await;
+    // Whatever came of it, the prober is gone before the check is over.
+    let stopped = root.stop_process(world.id, world.owner, process).await;
+    let outcomes = outcomes?;
+    stopped.map_err(|error| error.problem(""))?;
+    Ok(outcomes)
+}
+
+async fn ask(
+    path: &Path,
+    target: &Target,
+    trust: Trust,
+    planned: Vec<Planned>,
+    settle: Duration,
+) -> Result<Vec<Outcome>, Problem> {
+    let broken = |error: ControlError| {
+        let help = "run `netengine doctor`; see the log of netengine-rootd";
+        problem(ProblemKind::Failed, "", format!("the live check in {} failed: {error}", target.prober), help)
+    };
+    let mut prober = Control::connect_started(path).await.map_err(broken)?;
+    let until = Instant::now() + settle;
+    let none = ProbeResult { passed: false, fault: None, detail: String::new(), micros: 0 };
+    let mut outcomes: Vec<_> = planned.into_iter().map(|planned| Outcome { planned, result: none.clone() }).collect();
+    let mut pause = PAUSE.0;
+    loop {
+        let mut open: Vec<&mut Outcome> = outcomes.iter_mut().filter(|outcome| !outcome.result.passed).collect();
+        let probes: Vec<_> = open.iter().map(|outcome| outcome.planned.probe.clone()).collect();
+        let longest = probes.iter().map(|probe| probe.timeout_ms).max().unwrap_or(0);
+        let request = ProbeRequest { trust: trust.clone(), resolvers: target.resolvers.clone(), probes };
+        let results = prober.probe(request, Duration::from_millis(longest.into())).await.map_err(broken)?;
+        open.iter_mut().zip(results).for_each(|(outcome, result)| outcome.result = result);
+        if outcomes.iter().all(|outcome| outcome.result.passed) || Instant::now() + pause > until {
+            break;
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(PAUSE.1);
+    }
+    prober.stop().await;
+    Ok(outcomes)
+}
+
+/// What to do about a fault.
+pub(super) fn remedy(fault: Option<Fault>) -> &'static str {
+    match fault {
+        Some(Fault::ServiceStopped) => "run `netengine up` again to start it; see `netengine logs WORLD`",
+        Some(Fault::WrongAnswer) => "see `netengine logs WORLD`; run `netengine up` again",
+        Some(Fault::WrongRecord) => "correct the record, or run `netengine up` again to set what the spec says",
+        Some(Fault::NotValidated) => "see `netengine logs WORLD dns`; look from a vantage host with delv(1)",
+        Some(Fault::CertificateExpired) => "look with `netengine pki list WORLD`; run `netengine up` again to renew it",
+        Some(Fault::CertificateUntrusted) => "compare it with `netengine pki root WORLD`; run `netengine up` again",
+        Some(Fault::KeyNotServed) => "compare the issuer's keys with the token's; run `netengine up` again",
+        Some(Fault::DiskFull) => "make room on the disk of the worlds' directories",
+        Some(Fault::LinkRemoved) => "run `netengine up` again to make it anew",
+        Some(Fault::Refused) | None => "see `netengine logs WORLD`",
+    }
+}
+
+/// The fault's word, as in JSON.
+pub(super) fn fault_word(fault: Fault) -> &'static str {
+    match fault {
+        Fault::ServiceStopped => "service_stopped",
+        Fault::WrongAnswer => "wrong_answer",
+        Fault::WrongRecord => "wrong_record",
+        Fault::NotValidated => "not_validated",
+        Fault::CertificateExpired => "certificate_expired",
+        Fault::CertificateUntrusted => "certificate_untrusted",
+        Fault::KeyNotServed => "key_not_served",
+        Fault::DiskFull => "disk_full",
+        Fault::LinkRemoved => "link_removed",
+        Fault::Refused => "refused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_has_the_word_that_the_wire_has() {
+        for fault in [Fault::ServiceStopped, Fault::KeyNotServed, Fault::DiskFull, Fault::Refused, Fault::WrongRecord] {
+            assert_eq!(serde_json::to_value(fault).expect("encodes"), fault_word(fault));
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Which live checks a world has.
+
+use std::collections::BTreeSet;
+
+use netengine_oidc::secret::Kernel;
+use netengine_proto::{
+    ids::{Uid, WorldId},
+    limits,
+};
+use serde_json::json;
+
+use super::*;
+use crate::plan::secrets;
+
+fn target(value: &serde_json::Value, up_to: u8) -> Target {
+    let spec: Spec = serde_json::from_value(value.clone()).expect("a spec");
+    let made = secrets::make_missing(&spec, up_to, &BTreeSet::new(), &mut Kernel);
+    Target::new(spec, up_to, WorldId::from_bytes([1; 8]), Uid(1), made).expect("a target")
+}
+
+fn minimal() -> serde_json::Value {
+    crate::orchestrator::tests::spec_json("w")
+}
+
+fn phases(planned: &[Planned]) -> Vec<u8> {
+    planned.iter().map(|check| check.phase).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+#[test]
+fn every_phase_asked_for_is_proven_and_no_other() {
+    assert_eq!(phases(&probes(&target(&minimal(), 9), Extent::Up)), [0, 1, 2, 3, 4, 5, 6]);
+    for up_to in 0..=6 {
+        let seen = phases(&probes(&target(&minimal(), up_to), Extent::Up));
+        assert_eq!(seen, (0..=up_to).collect::<Vec<_>>());
+    }
+    let mut without = minimal();
+    without["pki"]["acme"]["enabled"] = json!(false);
+    without["substrate"]["ntp"] = json!({ "enabled": false });
+    assert_eq!(phases(&probes(&target(&without, 9), Extent::Up)), [1, 2, 4, 5, 6]);
+}
+
+#[test]
+fn each_services_name_is_looked_up_both_ways_and_validated_in_a_signed_world() {
+    let mut signed = minimal();
+    signed["pki"]["dnssec_enabled"] = json!(true);
+    let target = target(&signed, 9);
+    let planned = probes(&target, Extent::Up);
+    for listen in target.spec.listen_addresses() {
+        let forward = planned.iter().any(|check| {
+            matches!(&check.probe.probe, Probe::Dns { name, rtype, expect, validated: true, .. }
+                if *name == listen.name && rtype == "A" && *expect == [listen.v4.to_string()])
+        });
+        let reverse = planned.iter().any(|check| {
+            matches!(&check.probe.probe, Probe::Dns { rtype, expect, validated: true, .. }
+                if rtype == "PTR" && *expect == [listen.name.clone()])
+        });
+        assert!(forward && reverse, "{listen:?}");
+    }
+}
+
+#[test]
+fn an_address_has_the_name_of_the_rfcs() {
+    let name = |text: &str| reverse_name(text.parse().expect("an address"));
+    assert_eq!(name("10.0.2.52"), "52.2.0.10.in-addr.arpa");
+    assert_eq!(
+        name("4321:0:1:2:3:4:567:89ab"),
+        "b.a.9.8.7.6.5.0.4.0.0.0.3.0.0.0.2.0.0.0.1.0.0.0.0.0.0.0.1.2.3.4.ip6.arpa"
+    );
+}
+
+#[test]
+fn a_large_world_stays_within_what_a_prober_takes() {
+    let mut large = minimal();
+    let names: Vec<_> = (0..1000).map(|n| format!("org-{n}")).collect();
+    large["world_registry"]["organizations"] = names.iter().map(|name| json!({ "name": name })).collect();
+    let domains = (0..2000).map(|n| json!({ "domain": format!("d{n}.test"), "org": "org-0" }));
+    large["domain_registry"]["initial_domains"] = domains.collect();
+    let target = target(&large, 9);
+    let (few, all) = (probes(&target, Extent::Up).len(), probes(&target, Extent::All).len());
+    assert!(few < 100 && few < all && all <= limits::PROBES, "{few} {all}");
+}
+
+#[test]
+fn a_second_up_leaves_no_certificate_behind() {
+    let has_order = |extent| {
+        let planned = probes(&target(&minimal(), 9), extent);
+        planned.iter().any(|check| matches!(check.probe.probe, Probe::Acme { .. }))
+    };
+    assert_eq!((has_order(Extent::Up), has_order(Extent::Again), has_order(Extent::All)), (true, false, true));
+}

@@ -1,0 +1,123 @@
+//! The secrets a world needs: of each account and client that its spec wants, and of its name servers.
+
+use std::collections::BTreeSet;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use netengine_oidc::{
+    from_spec::{self, Wanted},
+    secret::Entropy,
+};
+use netengine_proto::trust::{Credential, CredentialKind, Secret};
+use netengine_spec::Spec;
+
+use super::phases;
+
+/// The key that zone transfers are asked for with.
+pub const TRANSFER_KEY: &str = "transfer";
+/// The key that records are changed with (RFC 2136).
+pub const UPDATE_KEY: &str = "update";
+/// The client of the world's own programs, in every realm.
+pub const API_CLIENT: &str = from_spec::API_CLIENT;
+
+/// What a secret is for: kind, issuer, name. It is also the order in which secrets are listed.
+pub type Slot = (CredentialKind, String, String);
+
+/// What a secret is for.
+pub fn slot_of(credential: &Credential) -> Slot {
+    (credential.kind, credential.issuer.clone(), credential.name.clone())
+}
+
+/// Makes the secrets that a world up to phase `up_to` needs and does not hold. What it holds is never made again.
+pub fn make_missing(spec: &Spec, up_to: u8, held: &BTreeSet<Slot>, entropy: &mut dyn Entropy) -> Vec<Credential> {
+    let mut made = Vec::new();
+    if up_to >= phases::ROOT {
+        made.extend([TRANSFER_KEY, UPDATE_KEY].map(|name| tsig_key(name, entropy)));
+    }
+    if up_to >= phases::PLATFORM_IDENTITY {
+        made.extend(of_provider(&from_spec::platform(spec), entropy));
+    }
+    if up_to >= phases::INWORLD_IDENTITY {
+        made.extend(of_provider(&from_spec::inworld(spec), entropy));
+    }
+    made.retain(|credential| !held.contains(&slot_of(credential)));
+    made
+}
+
+/// HMAC-SHA256 with a key as long as its output (RFC 8945, section 6; RFC 2104, section 3).
+fn tsig_key(name: &str, entropy: &mut dyn Entropy) -> Credential {
+    let mut bytes = [0; 32];
+    entropy.fill(&mut bytes);
+    let secret = Secret::new(STANDARD.encode(bytes));
+    Credential { kind: CredentialKind::Tsig, issuer: String::new(), name: name.to_owned(), secret }
+}
+
+fn of_provider(wanted: &Wanted, entropy: &mut dyn Entropy) -> Vec<Credential> {
+    let made = wanted.credentials(entropy).into_iter();
+    made.map(|made| Credential {
+        kind: if made.is_client { CredentialKind::ClientSecret } else { CredentialKind::Password },
+        secret: Secret::new(made.secret.expose().to_owned()),
+        issuer: made.issuer,
+        name: made.name,
+    })
+    .collect()
+}
+
+/// The word for a kind, as in the API and the database.
+pub fn kind_word(kind: CredentialKind) -> &'static str {
+    match kind {
+        CredentialKind::Password => "password",
+        CredentialKind::ClientSecret => "client_secret",
+        CredentialKind::RegistrationToken => "registration_token",
+        CredentialKind::Tsig => "tsig",
+    }
+}
+
+/// The kind with this word.
+pub fn parse_kind(word: &str) -> Option<CredentialKind> {
+    use CredentialKind::{ClientSecret, Password, RegistrationToken, Tsig};
+    [Password, ClientSecret, RegistrationToken, Tsig].into_iter().find(|kind| kind_word(*kind) == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use netengine_oidc::secret::Kernel;
+    use serde_json::json;
+
+    use super::*;
+
+    fn spec(users: &[&str]) -> Spec {
+        let mut value = crate::orchestrator::tests::spec_json("w");
+        value["world_registry"]["organizations"] = json!([{ "name": "acme" }]);
+        let users: Vec<_> = users.iter().map(|user| json!({ "username": user })).collect();
+        value["identity_inworld"]["org_users"] = json!([{ "org": "acme", "users": users }]);
+        serde_json::from_value(value).expect("a spec")
+    }
+
+    #[test]
+    fn a_new_account_gets_a_secret_and_the_others_keep_theirs() {
+        let first = make_missing(&spec(&["alice"]), 9, &BTreeSet::new(), &mut Kernel);
+        let held: BTreeSet<_> = first.iter().map(slot_of).collect();
+        assert_eq!(held.len(), first.len(), "a secret is for one thing");
+        for name in ["alice", "admin", API_CLIENT, TRANSFER_KEY, UPDATE_KEY] {
+            assert!(first.iter().any(|made| made.name == name), "{name}");
+        }
+        assert!(make_missing(&spec(&["alice"]), 9, &held, &mut Kernel).is_empty());
+        let second = make_missing(&spec(&["alice", "bob"]), 9, &held, &mut Kernel);
+        assert_eq!(second.iter().map(|made| made.name.as_str()).collect::<Vec<_>>(), ["bob"]);
+    }
+
+    #[test]
+    fn only_the_phases_asked_for_have_secrets() {
+        let names = |up_to| make_missing(&spec(&["alice"]), up_to, &BTreeSet::new(), &mut Kernel).len();
+        assert_eq!((names(0), names(1), names(3)), (0, 2, 2));
+        assert!(names(4) < names(6) && names(6) == names(9));
+    }
+
+    #[test]
+    fn kinds_have_words() {
+        for kind in [CredentialKind::Password, CredentialKind::ClientSecret, CredentialKind::Tsig] {
+            assert_eq!(parse_kind(kind_word(kind)), Some(kind));
+        }
+        assert_eq!(parse_kind("x"), None);
+    }
+}
