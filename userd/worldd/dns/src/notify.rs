@@ -1,8 +1,12 @@
 //! NOTIFY (RFC 1996): telling secondary servers that a zone has changed.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+
+use tokio::{sync::broadcast::error::RecvError, task::JoinSet};
 
 use crate::{
+    authority::Clock,
+    name::Name,
     record::Rtype,
     resolve::Upstream,
     wire::{
@@ -11,8 +15,11 @@ use crate::{
         tsig::{Key, Signer},
         write::{Section, Writer},
     },
-    zone::Zone,
+    zone::{Store, Zone},
 };
+
+/// Zones told of at once.
+pub const AT_ONCE: usize = 32;
 
 /// Tries per secondary; each waits as long as the [`Upstream`] does.
 const TRIES: u32 = 3;
@@ -59,6 +66,49 @@ pub async fn tell<U: Upstream>(upstream: &U, zone: &Zone, secondary: &Secondary,
     }
     tracing::warn!(service = "dns", "{} does not take notice of {}", secondary.address, zone.apex());
     false
+}
+
+/// Tells the secondaries of each zone that changes, until it is dropped. `secondaries` says who they are at that
+/// moment. Zones are told of at the same time, at most [`AT_ONCE`] messages; a zone that changes while it is told of is told of
+/// again after.
+pub async fn inform<U: Upstream, C: Clock>(
+    store: Arc<Store>,
+    upstream: Arc<U>,
+    clock: Arc<C>,
+    secondaries: impl Fn(&Name) -> Vec<Secondary>,
+) {
+    let mut deltas = store.follow();
+    let mut due: BTreeSet<Name> = BTreeSet::new();
+    let mut telling: JoinSet<Name> = JoinSet::new();
+    let mut busy: BTreeSet<Name> = BTreeSet::new();
+    loop {
+        tokio::select! {
+            delta = deltas.recv() => match delta {
+                Ok(delta) => drop(due.insert(delta.zone.clone())),
+                // Too many to keep: whatever changed, everybody is told of everything.
+                Err(RecvError::Lagged(_)) => due.extend(store.snapshot().zones().map(|zone| zone.apex().clone())),
+                Err(RecvError::Closed) => return,
+            },
+            Some(told) = telling.join_next() => {
+                // None of these tasks panics or is aborted.
+                busy.retain(|zone| !told.as_ref().is_ok_and(|told| told == zone));
+            }
+        }
+        while telling.len() < AT_ONCE {
+            let Some(zone) = due.iter().find(|zone| !busy.contains(*zone)).cloned() else { break };
+            due.remove(&zone);
+            let Some(current) = store.snapshot().zone(&zone).cloned() else { continue };
+            let (all, upstream, clock) = (secondaries(&zone), upstream.clone(), clock.clone());
+            busy.insert(zone.clone());
+            telling.spawn(async move {
+                for secondary in &all {
+                    // One that does not listen was written of in the log; it looks at the serial by itself.
+                    let _ = tell(upstream.as_ref(), &current, secondary, clock.unix()).await;
+                }
+                zone
+            });
+        }
+    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,13 @@ pub struct Anchor {
     pub ds: Rdata,
 }
 
+impl Anchor {
+    /// An anchor of which the digest alone is known, which is all that a resolver needs; the DNSKEY data is empty.
+    pub fn of_digest(zone: Name, ds: Rdata) -> Self {
+        Self { zone, dnskey: Rdata::from_wire(Vec::new()), ds }
+    }
+}
+
 /// Why zones were not signed.
 #[derive(Debug, thiserror::Error)]
 pub enum SigningError {

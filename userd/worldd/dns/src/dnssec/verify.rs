@@ -255,3 +255,6 @@ pub(crate) fn ancestor(name: &Name, labels: usize) -> Option<Name> {
 pub(crate) fn wildcard(name: &Name, labels: usize) -> Option<Name> {
     ancestor(name, labels)?.child(b"*").ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,8 +66,12 @@ pub(super) fn plan(spec: &Spec, hosts: &[HostAddress]) -> Plan {
     }
     for network in spec.networks() {
         let name = format!("gateway.{}.{platform_name}", network.name);
-        named.push((name.clone(), IpAddr::V4(network.gateway), true));
-        named.extend(network.gateway6.map(|v6| (name.clone(), IpAddr::V6(v6), true)));
+        // The same resolver at every router's address, under one name for its certificate.
+        let resolver = format!("resolver.{platform_name}");
+        for address in [Some(IpAddr::V4(network.gateway)), network.gateway6.map(IpAddr::V6)].into_iter().flatten() {
+            named.push((name.clone(), address, true));
+            named.push((resolver.clone(), address, false));
+        }
     }
     for host in hosts {
         let name = if host.name.contains('.') { host.name.clone() } else { format!("{}.{platform_name}", host.name) };

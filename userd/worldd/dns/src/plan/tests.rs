@@ -45,6 +45,44 @@ fn undeclared_top_level_domains_are_delegated_to_the_platform_server() {
     assert!(has(&plan, "0.0.10.in-addr.arpa", "200.0.0.10.in-addr.arpa", "PTR", "vantage.platform.internal"));
 }
 
+/// Services, gateways, vantage hosts and hosts of leased networks, in both families, lead back to their names.
+#[test]
+fn every_address_has_a_reverse_name_in_a_zone_that_is_delegated() {
+    let base = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../examples/single-org.yaml"));
+    let base = Source { name: "spec".to_owned(), text: base.expect("the example") };
+    let sets = vec![
+        "substrate.networks.core.subnet6=fd00:0:0:1::/64".to_owned(),
+        "substrate.networks.platform.subnet6=fd00:0:0:100::/56".to_owned(),
+    ];
+    let spec = netengine_spec::load(&Sources { base, overlay: None, sets }, &|_: &str| None);
+    let spec = spec.unwrap_or_else(|found| panic!("{found:?}")).spec;
+    let hosts = [
+        ("vantage", "10.0.0.200"),
+        ("vantage", "fd00:0:0:1::c8"),
+        ("vantage.acme-hq.internal", "10.20.5.2"),
+        ("far", "2001:db8::7"),
+    ];
+    let hosts = hosts.map(|(name, ip)| HostAddress { name: name.to_owned(), address: ip.parse().expect("an address") });
+    let plan = Plan::of(&spec, &hosts);
+    let (mut v4, mut v6) = (0, 0);
+    let aliases = ["ntp.platform.internal"];
+    for record in plan.zones.values().flat_map(|zone| &zone.records) {
+        if !matches!(record.rtype.as_str(), "A" | "AAAA") || aliases.contains(&record.owner.as_str()) {
+            continue;
+        }
+        let address: IpAddr = record.data.parse().expect("an address");
+        let reverse = reverse_name(address);
+        let above = |zone: &&String| reverse.ends_with(&format!(".{zone}"));
+        let zone = plan.zones.keys().filter(above).max_by_key(|zone| zone.len()).expect("a reverse zone");
+        assert!(has(&plan, zone, &reverse, "PTR", &record.owner), "{} of {} in {zone}", address, record.owner);
+        let parent = plan.zones.keys().filter(|parent| zone.ends_with(&format!(".{parent}"))).max_by_key(|p| p.len());
+        let parent = parent.map_or(".", String::as_str);
+        assert!(has(&plan, parent, zone, "NS", &plan.zones[zone].primary), "{zone} from {parent}");
+        *if address.is_ipv4() { &mut v4 } else { &mut v6 } += 1;
+    }
+    assert!(v4 > 15 && v6 > 15, "{v4} and {v6} addresses");
+}
+
 #[test]
 fn a_mirrored_name_is_a_zone_of_its_own() {
     let mode = "gateway_portal.real_internet={mode: mirrored, service_mirrors: [{real_hostname: www.example.com, \

@@ -140,6 +140,11 @@ impl Store {
         self.deltas.subscribe()
     }
 
+    /// How many follow.
+    pub fn followers(&self) -> usize {
+        self.deltas.receiver_count()
+    }
+
     /// Changes one zone, all or nothing: kept by the journal, then served. `now` is in seconds since 1970. `None` when the
     /// zone was so already.
     ///

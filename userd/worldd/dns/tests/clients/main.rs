@@ -2,6 +2,7 @@
 
 mod encrypted;
 mod harness;
+mod notify;
 mod signed;
 
 use std::{
@@ -10,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{KEY, Service, attempt, dig, example, plan, run, short, status};
+use harness::{KEY, Service, attempt, dig, example, plan, python, run, short, status};
 use netengine_dns::{
     name::Name,
     plan::Plan,
@@ -239,11 +240,7 @@ fn big() -> (Plan, Catalog, Vec<String>) {
 
 #[test]
 fn a_zone_of_ten_thousand_names_is_transferred_complete_and_equal() {
-    // The client is fetched while there is a network.
-    let directory = tempfile::tempdir().expect("a directory");
-    let python = directory.path().join("bin/python").to_string_lossy().into_owned();
-    run("python3", &["-m", "venv", &directory.path().to_string_lossy()]);
-    run(&python, &["-m", "pip", "install", "--quiet", "dnspython==2.8.0"]);
+    let (_directory, python) = python();
     let (plan, catalog, expected) = big();
     Service::start(&plan, catalog);
 

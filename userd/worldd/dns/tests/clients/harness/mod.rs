@@ -25,7 +25,7 @@ use tokio::net::{TcpListener, UdpSocket};
 /// `dig -y` of the key that may do everything.
 pub const KEY: &str = "hmac-sha256:test.:dHR0dHR0dHR0dHR0dHR0dHR0dHR0dHR0dHR0dHR0dHQ=";
 
-pub struct System(Instant);
+pub struct System(pub Instant);
 
 impl Clock for System {
     fn unix(&self) -> u64 {
@@ -136,6 +136,16 @@ async fn serve(
 async fn bind(address: IpAddr) -> (UdpSocket, TcpListener) {
     let udp = UdpSocket::bind((address, 53)).await.expect("binds");
     (udp, TcpListener::bind((address, 53)).await.expect("binds"))
+}
+
+/// A Python with dnspython, in a directory that must live as long. To be made before [`Service::start`]: it is fetched while
+/// there is a network.
+pub fn python() -> (tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let python = directory.path().join("bin/python").to_string_lossy().into_owned();
+    run("python3", &["-m", "venv", &directory.path().to_string_lossy()]);
+    run(&python, &["-m", "pip", "install", "--quiet", "dnspython==2.8.0"]);
+    (directory, python)
 }
 
 /// Runs a client that must be installed and succeed; returns what it says.
