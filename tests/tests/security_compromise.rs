@@ -125,6 +125,10 @@ fn others_objects(drill: &mut Drill, raw: &mut Raw, world: WorldId) {
     drill.attempt("stop a process under another owner", format!("{said:?}").contains("NotFound"), said);
     let said = raw.start(world, bob, Program::Worldd);
     drill.attempt("start worldd under another owner", said == Err(RootError::NotFound), said);
+    let said = raw.start(world, bob, Program::Gateway);
+    drill.attempt("start the gateway's services under another owner", said == Err(RootError::NotFound), said);
+    let said = raw.start(root::world_id(), Uid(ALICE.uid), Program::Gateway);
+    drill.attempt("start the gateway's services of a world that is not", said == Err(RootError::NotFound), said);
     let said = raw.call(&RootRequest::DeleteWorld { key: key(), world, owner: bob });
     drill.attempt("delete a world under another owner", format!("{said:?}").contains("removed: []"), said);
     let said = raw.apply(&world_plan(world, bob, 1, 1));
@@ -163,23 +167,13 @@ fn hostile_values(drill: &mut Drill, host: &Host, plan: &NetworkPlan) {
     };
     let prober = splice(&call(1, 1000, &prober), "n0h0", b"../../../bin/sh");
     drill.attempt("a prober in a path", closes(&prober), ());
-    let programs = splice(
-        &call(
-            1,
-            1000,
-            &RootRequest::StartProgram {
-                key: key(),
-                world: plan.world,
-                owner: plan.owner,
-                program: Program::Prober(host_name("n0h0")),
-            },
-        ),
-        "n0h0",
-        b"n0h0",
-    );
-    let at = programs.len() - 6;
-    let third = [&programs[..at], &[2][..], &programs[at + 1..]].concat();
-    drill.attempt("a third kind of program", closes(&third), ());
+    let gateway =
+        RootRequest::StartProgram { key: key(), world: root::world_id(), owner: plan.owner, program: Program::Gateway };
+    // The last byte says which program.
+    let gateway = call(1, 1000, &gateway);
+    assert!(!closes(&gateway), "a known kind of program is answered");
+    let (last, head) = gateway.split_last().expect("bytes");
+    drill.attempt("a fourth kind of program", closes(&[head, &[last + 1]].concat()), ());
     // The first list of a plan is its nodes: a count no frame can hold.
     let head = call(1, 1000, &RootRequest::ApplyNetwork { key: key(), plan: plan.clone() });
     let count = postcard::to_stdvec(&plan.nodes.len()).expect("encodes");
@@ -380,11 +374,11 @@ fn no_path_leaves_the_worlds_directory() {
     ] {
         host.shell(ROOT, &plant);
         let before = host
-            .shell(ROOT, &format!("stat -c '%a %u %g %s %h %Y' {secret}; sha256sum {secret}; ls -la /etc | sha256sum"));
+            .shell(ROOT, &format!("stat -c '%a %u %g %s %Y' {secret}; sha256sum {secret}; ls -la /etc | sha256sum"));
         raw.apply(&plan).expect("applies");
         let started = raw.start(world, owner, Program::Worldd);
         let unchanged = host
-            .shell(ROOT, &format!("stat -c '%a %u %g %s %h %Y' {secret}; sha256sum {secret}; ls -la /etc | sha256sum"));
+            .shell(ROOT, &format!("stat -c '%a %u %g %s %Y' {secret}; sha256sum {secret}; ls -la /etc | sha256sum"));
         assert_eq!(before, unchanged, "{plant}: {started:?}");
         // It is refused, or runs in a directory that is its own.
         if started.is_ok() {
@@ -394,6 +388,8 @@ fn no_path_leaves_the_worlds_directory() {
         let _ = raw.call(&RootRequest::DeleteWorld { key: key(), world, owner });
         let survived = host.shell(ROOT, &format!("cat {secret}; test -d /etc && ls -la /etc | sha256sum"));
         assert!(survived.starts_with("canary-4711"), "{plant}");
+        // A second name of it that was planted is removed as any file of the world's, and no other was made.
+        assert_eq!(host.shell(ROOT, &format!("stat -c %h {secret}")), "1\n", "{plant}");
         host.shell(ROOT, &format!("rm -rf {RUN}/{world}"));
         let _ = raw.call(&RootRequest::DeleteWorld { key: key(), world, owner });
     }

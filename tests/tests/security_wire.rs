@@ -211,9 +211,61 @@ fn verbs() -> Vec<RootRequest> {
         },
         RootRequest::StopProcess { world, owner, process: netengine_proto::ids::ProcessId::from_bytes([1; 8]) },
         RootRequest::ListProcesses { world, owner },
-        RootRequest::GrantExec { world, owner, host, user: owner },
+        RootRequest::GrantExec { world, owner, host, user: owner, trust: Default::default() },
         RootRequest::NextEvents { cursor: 0, wait_ms: 0 },
     ]
+}
+
+// Rows 10, 70: what a command trusts comes with its ticket, which waits; so it is bounded while it is decoded.
+#[test]
+fn trust_past_its_bounds_is_refused_and_the_largest_fits_in_memory() {
+    let host = rootd_only();
+    let broker = host.daemon_pid("netengine-rootd");
+    let plan = world_plan(root::world_id(), Uid(ALICE.uid), 1, 1);
+    let mut raw = Raw::greeted(&host);
+    raw.apply(&plan).expect("applies");
+    let (world, owner, vantage) = (plan.world, plan.owner, root::host_name("n0h0"));
+    let grant = RootRequest::GrantExec { world, owner, host: vantage, user: owner, trust: Default::default() };
+    // The last two bytes are the two lists' lengths.
+    let good = call(1, 50_000, &grant);
+    let (head, lists) = good.split_at(good.len() - 2);
+    assert_eq!(lists, [0, 0]);
+    let number = |n: usize| postcard::to_stdvec(&n).expect("encodes");
+    let certificates = |count: usize, bytes: usize| -> Vec<u8> {
+        let one = [number(bytes), vec![0x30; bytes]].concat();
+        [head, &number(count), &one.repeat(count), &[0]].concat()
+    };
+    let keys = |count: usize, digest: usize| -> Vec<u8> {
+        let one = [vec![7, 13, 2], number(digest), vec![1; digest]].concat();
+        [head, &[0], &number(count), &one.repeat(count)].concat()
+    };
+    let (most, longest) = (limits::TRUST_ANCHORS, limits::CERTIFICATE_BYTES);
+    for (what, body) in [
+        ("a certificate too many", certificates(most + 1, 1)),
+        ("a certificate too long", certificates(1, longest + 1)),
+        ("a frame full of certificates", certificates(most * 15, longest)),
+        ("2^60 certificates", [head, &number(1 << 60), &[0]].concat()),
+        ("a certificate of 2^60 bytes", [head, &[1], &number(1 << 60), &[0]].concat()),
+        ("a key too many", keys(limits::DNS_ANCHORS + 1, 32)),
+        ("a digest too long", keys(1, limits::DNS_DIGEST_BYTES + 1)),
+    ] {
+        assert_eq!(Raw::greeted(&host).ask(&body), "closed", "{what}");
+    }
+    let before = rss_kib(broker);
+    for body in [certificates(most, longest), keys(limits::DNS_ANCHORS, limits::DNS_DIGEST_BYTES)] {
+        let said = raw.ask(&body);
+        assert!(said.contains("GrantExec(Ok"), "{said}");
+    }
+    // As many tickets as may wait, each as large as it may be, and more.
+    for _ in 0..limits::TICKETS_PENDING + 100 {
+        let said = raw.ask(&certificates(most, longest));
+        assert!(said.contains("GrantExec(Ok") || said.contains("Limit(Tickets)"), "{said}");
+    }
+    let bound = limits::TICKETS_PENDING * most * longest * 2 / 1024;
+    let grown = rss_kib(broker).saturating_sub(before) as usize;
+    assert!(grown < bound, "memory grew by {grown} KiB of {bound}");
+    raw.delete(world, owner);
+    still_serves(&host, broker);
 }
 
 // Rows 12, 15: another version is told and may then do nothing.
