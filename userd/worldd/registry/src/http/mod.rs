@@ -25,6 +25,8 @@ use crate::{
     registry::Registry,
 };
 
+/// The audience of tokens that open the interfaces; the providers' scope `registrar` gives it.
+pub const AUDIENCE: &str = "registrar";
 /// Longest body that is read, bytes.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
 /// How long a client may take to send a body.

@@ -90,7 +90,12 @@ pub async fn open(dir: &Path, spec: &Spec, zones: &Arc<Store>) -> Arc<Registry> 
 
 /// A world of [`SPEC`].
 pub async fn world() -> World {
-    let (dir, spec) = (tempfile::tempdir().expect("a directory"), spec(SPEC, &[]));
+    world_with(&[]).await
+}
+
+/// A world of [`SPEC`] with parts set.
+pub async fn world_with(sets: &[&str]) -> World {
+    let (dir, spec) = (tempfile::tempdir().expect("a directory"), spec(SPEC, sets));
     let zones = zones(&spec);
     let registry = open(dir.path(), &spec, &zones).await;
     World { dir, spec, zones, registry }
