@@ -8,6 +8,7 @@ use std::{
 use netengine_dns::{
     plan::KeyLifetimes,
     record::Rtype,
+    serve::{Handler, Peer, Reply, Transport},
     wire::{flag, read::Parsed},
 };
 
@@ -97,33 +98,54 @@ async fn a_denial_without_its_proof_is_bogus() {
     }
 }
 
-/// The denial of one name, played again for another.
-#[tokio::test]
-async fn a_denial_of_another_name_proves_nothing() {
-    let world = World::new(NOW, YEAR);
-    world.forge(|_, question, answer| {
-        // Asked for `mail`, the server is made to believe that it was asked for `nail`, and the answer named again.
-        if !question.windows(5).any(|bytes| bytes == b"\x04mail") {
+/// Answers questions for one name with what the servers truly say of another, whose wire form is as long; only the name in
+/// question is written over.
+fn replay(world: &World, asked: &'static [u8], other: &'static [u8]) {
+    let servers = world.authority.clone();
+    world.forge(move |server, question, answer| {
+        if !question.windows(asked.len()).any(|bytes| bytes == asked) {
             return answer;
         }
-        let mut denial = answer[..12].to_vec();
-        denial[3] |= 3;
-        denial[6..12].fill(0);
-        let end = 12 + question[12..].iter().position(|byte| *byte == 0).expect("a name") + 5;
-        denial.extend_from_slice(&question[12..end]);
-        denial
+        let peer = Peer { local: server, remote: ([10, 0, 0, 1], 4000).into(), transport: Transport::Tcp };
+        match servers.handle(&replace(question.to_vec(), asked, other), &peer) {
+            Reply::Message(mut truth) => {
+                truth[12..12 + asked.len()].copy_from_slice(asked);
+                truth
+            }
+            _ => answer,
+        }
     });
-    is_bogus(&world, "mail.acme.corp", Rtype::A, 12).await;
 }
 
 #[tokio::test]
-async fn a_wildcard_in_place_of_a_name_that_exists_is_bogus() {
+async fn a_true_denial_of_another_name_proves_nothing() {
+    let world = World::new(NOW, YEAR);
+    // `kail` lies right before `mail`, `nail` right behind; neither exists.
+    for other in [b"\x04kail", b"\x04nail"] {
+        replay(&world, b"\x04mail", other);
+        is_bogus(&world, "mail.acme.corp", Rtype::A, 12).await;
+        world.forget();
+    }
+    // Of the whole name: `bcme` and `zzzz` do not exist in `corp`.
+    for other in [b"\x04aaaa", b"\x04zzzz"] {
+        replay(&world, b"\x04acme", other);
+        is_bogus(&world, "acme.corp", Rtype::A, 12).await;
+        world.forget();
+    }
+}
+
+#[tokio::test]
+async fn a_wildcard_without_or_with_the_wrong_proof_is_bogus() {
     let world = World::new(NOW, YEAR);
     world.forge(|_, _, answer| {
         let is_wild = answer.windows(3).any(|bytes| bytes == b"any");
         if is_wild { without(answer, Rtype::NSEC) } else { answer }
     });
     is_bogus(&world, "x.y.acme.corp", Rtype::TXT, 12).await;
+    // The wildcard truly answers for `x.y`; but `a.b` exists, so it must not for that.
+    world.forget();
+    replay(&world, b"\x01a\x01b\x04acme", b"\x01x\x01y\x04acme");
+    is_bogus(&world, "a.b.acme.corp", Rtype::TXT, 12).await;
 }
 
 #[tokio::test]

@@ -69,6 +69,8 @@ impl Upstream for Wire {
 }
 
 pub struct World {
+    /// The world's own servers.
+    pub authority: Arc<Authority<Hand>>,
     pub store: Arc<Store>,
     pub signing: Signing,
     pub clock: Hand,
@@ -163,7 +165,7 @@ impl World {
             plan.hints.iter().map(|(zone, servers)| Hint { zone: name(zone), servers: servers.clone() }).collect();
         let resolver = Resolver::new(wire, clock.clone(), hints, Cache::new(10_000), Limiter::new(0, 2));
         let signing = Signing::new(Secret::new(&[9; 32]), Schedule { epoch, lifetimes: lifetimes.into() });
-        let world = Self { store, signing, clock, resolver, forgery, asked, asked_outside };
+        let world = Self { authority: ours, store, signing, clock, resolver, forgery, asked, asked_outside };
         world.refresh();
         world.resolver.set_anchors(world.anchors());
         world
