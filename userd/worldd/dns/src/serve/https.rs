@@ -15,7 +15,7 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
@@ -38,6 +38,8 @@ pub const DNS_QUERY: &str = "/dns-query";
 const MESSAGE: &str = "application/dns-message";
 /// Longest answer in the making.
 const ANSWER: Duration = Duration::from_secs(30);
+/// Bytes of a body that is too long that are still read.
+const UNREAD: usize = 1 << 20;
 /// Most bytes of the headers of a request, and of what is buffered of it.
 const HEADERS: u16 = 16 * 1024;
 
@@ -170,34 +172,54 @@ async fn answer<H: Handler>(request: Request<Incoming>, peer: &Peer, handler: &H
     response
 }
 
+/// The body of a request, as far as a message can be long. What is longer is read all the same, within bounds, and so is the body
+/// of a request that is refused anyway: some clients take an answer that comes before they have sent all for an error.
+async fn body(mut incoming: Incoming, limits: TcpLimits) -> Result<Vec<u8>, Box<Answer>> {
+    let (mut bytes, mut length) = (Vec::new(), 0);
+    let read = timeout(limits.message, async {
+        while length <= UNREAD {
+            let Some(Ok(frame)) = incoming.frame().await else { break };
+            let Ok(data) = frame.into_data() else { continue };
+            length += data.len();
+            if length <= MESSAGE_MAX {
+                bytes.extend_from_slice(&data);
+            }
+        }
+    });
+    match read.await {
+        Err(_) => Err(Box::new(plain(StatusCode::REQUEST_TIMEOUT, "the message took too long\n"))),
+        Ok(()) if length > MESSAGE_MAX => {
+            Err(Box::new(plain(StatusCode::PAYLOAD_TOO_LARGE, "no message is that long\n")))
+        }
+        Ok(()) => Ok(bytes),
+    }
+}
+
 /// The message of a request (RFC 8484, section 4.1).
 async fn query(request: Request<Incoming>, limits: TcpLimits) -> Result<Vec<u8>, Box<Answer>> {
     let refuse = |status, text| Err(Box::new(plain(status, text)));
-    if request.uri().path() != DNS_QUERY {
+    let (request, incoming) = request.into_parts();
+    let sent = body(incoming, limits).await?;
+    if request.uri.path() != DNS_QUERY {
         return refuse(StatusCode::NOT_FOUND, "ask at /dns-query\n");
     }
-    if request.method() == Method::GET {
-        let text = request.uri().query().unwrap_or("").split('&').find_map(|pair| pair.strip_prefix("dns="));
+    if request.method == Method::GET {
+        let text = request.uri.query().unwrap_or("").split('&').find_map(|pair| pair.strip_prefix("dns="));
         // Some clients pad although they must not.
         let bytes = text.and_then(|text| BASE64_URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok());
         return bytes.map_or_else(|| refuse(StatusCode::BAD_REQUEST, "dns= holds no message\n"), Ok);
     }
-    if request.method() != Method::POST {
+    if request.method != Method::POST {
         let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "use GET or POST\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));
         return Err(Box::new(response));
     }
-    if request.headers().get(CONTENT_TYPE).is_none_or(|kind| kind != MESSAGE) {
+    if request.headers.get(CONTENT_TYPE).is_none_or(|kind| kind != MESSAGE) {
         let mut response = plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/dns-message\n");
         response.headers_mut().insert(ACCEPT, HeaderValue::from_static(MESSAGE));
         return Err(Box::new(response));
     }
-    let body = Limited::new(request.into_body(), MESSAGE_MAX).collect();
-    match timeout(limits.message, body).await {
-        Ok(Ok(body)) => Ok(body.to_bytes().to_vec()),
-        Ok(Err(_)) => refuse(StatusCode::PAYLOAD_TOO_LARGE, "no message is that long\n"),
-        Err(_) => refuse(StatusCode::REQUEST_TIMEOUT, "the message took too long\n"),
-    }
+    Ok(sent)
 }
 
 /// Seconds that an answer may be kept by caches of HTTP: its smallest TTL, and for a denial what its SOA record says
