@@ -200,7 +200,8 @@ impl Registry {
         work.await.unwrap_or_else(|_| Err(unavailable()))
     }
 
-    /// Tries, commits, shows, publishes. The caller holds the turn.
+    /// Tries, commits, shows, publishes. The caller holds the turn. What the draft took and publication then refuses is
+    /// kept, told by [`Registry::unpublished`] and the health path, and tried again.
     async fn conclude(&self, state: &State, outcome: Outcome) -> Result<Option<Arc<Domain>>, Problem> {
         let Outcome { changes, before, after } = outcome;
         if changes.is_empty() {

@@ -47,21 +47,21 @@ struct Api;
 /// The world registry's routes.
 pub fn world_registry_router<A: Authenticate>(registry: Arc<Registry>, authenticate: A) -> Router {
     let router = Router::new()
-        .route("/v1/organizations", get(organisations::<A>))
-        .route("/v1/organizations/{name}", get(organisation::<A>).patch(patch::<A>))
+        .route("/v1/organisations", get(organisations::<A>))
+        .route("/v1/organisations/{name}", get(organisation::<A>).patch(patch::<A>))
         .route("/v1/operators", get(operators::<A>));
     complete(router, Arc::new(Shared { registry, authenticate }), Api::openapi())
 }
 
 type Held<A> = State<Arc<Shared<A>>>;
 
-#[utoipa::path(get, path = "/v1/organizations", responses((status = 200, body = Organisations)))]
+#[utoipa::path(get, path = "/v1/organisations", responses((status = 200, body = Organisations)))]
 async fn organisations<A: Authenticate>(State(shared): Held<A>) -> Response {
     let organisations = shared.registry.look().organisations().map(|it| (**it).clone()).collect();
     reply::json(200, &Organisations { organisations })
 }
 
-#[utoipa::path(get, path = "/v1/organizations/{name}", params(("name" = String, Path)),
+#[utoipa::path(get, path = "/v1/organisations/{name}", params(("name" = String, Path)),
     responses((status = 200, body = Organisation), (status = 404, body = Document)))]
 async fn organisation<A: Authenticate>(State(shared): Held<A>, Part(name): Part) -> Result<Response, Problem> {
     let state = shared.registry.state();
@@ -69,7 +69,7 @@ async fn organisation<A: Authenticate>(State(shared): Held<A>, Part(name): Part)
     Ok(reply::json(200, &**state.organisation(&name).ok_or_else(absent)?))
 }
 
-#[utoipa::path(patch, path = "/v1/organizations/{name}", params(("name" = String, Path)), request_body = PatchOrganisation,
+#[utoipa::path(patch, path = "/v1/organisations/{name}", params(("name" = String, Path)), request_body = PatchOrganisation,
     responses((status = 200, body = Organisation), (status = 401, body = Document), (status = 403, body = Document),
         (status = 404, body = Document), (status = 422, body = Document)))]
 async fn patch<A: Authenticate>(

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use icann_rdap_common::{
     contact::{Contact, Email},
-    response::{Autnum, Domain, Entity, Event, Link, Nameserver, Network, RdapResponseError, Remark, SecureDns},
+    response::{Autnum, Domain, Entity, Event, Link, Nameserver, Network, RdapResponseError, Remark},
 };
 use ipnet::IpNet;
 
@@ -68,7 +68,6 @@ pub fn domain(base: &Base, state: &State, it: &model::Domain) -> Result<Domain, 
         .events(events)
         .entities(std::iter::once(holder).chain(contacts).collect())
         .nameservers(servers.collect::<Result<Vec<_>, _>>()?)
-        .secure_dns(SecureDns::builder().delegation_signed(false).build())
         .links(base.itself(&format!("domain/{}", it.name)))
         .and_port_43(base.whois.clone())
         .build())

@@ -194,3 +194,15 @@ fn name_server(out: &mut Out, state: &State, host: &str) -> Option<()> {
     listed(out, served.map(|it| it.name.as_str()));
     Some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_cannot_make_lines_of_its_own() {
+        let mut out = Out(String::new());
+        out.line("Description", "good\r\nDomain Status: evil\u{1b}[2J\u{85}");
+        assert_eq!(out.0, "Description: good  Domain Status: evil [2J \r\n");
+    }
+}

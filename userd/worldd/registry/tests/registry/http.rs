@@ -294,14 +294,14 @@ async fn operators_write_the_registries_and_organisations_do_not() {
     let site = site().await;
     let (rival, operator) = (site.bearer("rival"), site.operator());
     let narrowed = r#"{"capabilities": ["send_mail"]}"#;
-    let refused = ask(&site.registry, "PATCH", "/v1/organizations/rival", &rival, narrowed).await;
+    let refused = ask(&site.registry, "PATCH", "/v1/organisations/rival", &rival, narrowed).await;
     assert_eq!((refused.status, word(&refused)), (403, "forbidden"));
-    assert_eq!(ask(&site.registry, "PATCH", "/v1/organizations/rival", &operator, narrowed).await.status, 200);
+    assert_eq!(ask(&site.registry, "PATCH", "/v1/organisations/rival", &operator, narrowed).await.status, 200);
     let wish = r#"{"name": "shop.corp"}"#;
     let refused = ask(&site.registrar, "POST", "/v1/domains", &rival, wish).await;
     assert_eq!((refused.status, word(&refused)), (403, "not-capable"), "it counts at once");
     assert_eq!(
-        ask(&site.registry, "GET", "/v1/organizations/rival", "", "").await.body["capabilities"],
+        ask(&site.registry, "GET", "/v1/organisations/rival", "", "").await.body["capabilities"],
         json!(["send_mail"])
     );
     assert_eq!(ask(&site.registry, "GET", "/v1/operators", &rival, "").await.status, 403);
