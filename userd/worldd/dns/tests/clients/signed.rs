@@ -149,6 +149,8 @@ fn dig_sees_the_authentic_data_bit_and_the_reason_of_a_failure() {
     ] {
         assert_eq!(status(GATEWAY, arguments), (expected.0.into(), expected.1.into()), "{arguments:?}");
     }
+    let drill = run("drill", &["-D", "@172.28.0.1", "mail.acme.corp", "A"]);
+    assert!(drill.contains("flags: qr rd ra ad") && drill.contains("10.0.0.13"), "{drill}");
     // The anchor of another world: nothing of this one is right any more.
     let other =
         Signing::new(Secret::new(&[1; 32]), Schedule { epoch: 0, lifetimes: signed().dnssec.expect("signed").into() });
