@@ -1,17 +1,20 @@
 //! One registration reaches DNS, exactly as an initial domain of the spec does.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use netengine_dns::{
+    dnssec::{Lifetimes, Schedule, Secret, Signing},
     name::Name,
     plan::Plan,
     record::Rtype,
     zone::{Catalog, Zone},
 };
 use netengine_registry::{
-    decide::{self, PatchDomain, Right},
+    decide::{self, Limits, PatchDomain, Right},
+    names::DnsNames,
     problem::Kind,
-    registry::now,
+    registry::{Registry, now},
+    store::SqliteStore,
     whois,
 };
 
@@ -161,4 +164,37 @@ async fn everything_is_served_again_after_a_restart() {
     let world = world.restart(spec).await;
     assert!(world.zones.snapshot().zone(&name("acme.corp")).is_none(), "deleted stays deleted");
     assert!(world.registry.state().domain("acme.corp").is_none());
+}
+
+#[tokio::test]
+async fn in_a_signed_world_a_hosted_domain_is_signed_and_a_delegated_one_has_no_digest_of_the_worlds_key() {
+    let (dir, spec) = (tempfile::tempdir().expect("a directory"), spec(SPEC, &[]));
+    let zones = zones(&spec);
+    let year = 365 * 86_400;
+    let schedule = Schedule { epoch: now().0, lifetimes: Lifetimes { ksk: year, zsk: year } };
+    let signing = Arc::new(Signing::new(Secret::new(&[7; 32]), schedule));
+    signing.refresh(&zones, now().0).expect("signed");
+    let (signer, signed) = (signing.clone(), zones.clone());
+    let names = DnsNames::new(zones.clone(), &spec).on_zones(move || {
+        signer.refresh(&signed, now().0).expect("signed");
+    });
+    let store = SqliteStore::open(&dir.path().join("world.db")).await.expect("a database");
+    let registry = Registry::open(store, Arc::new(names), &spec, Limits::default()).await.expect("a registry");
+    let types = |zone: &str, owner: &str| {
+        let catalog = zones.snapshot();
+        let node = catalog.zone(&name(zone)).and_then(|zone| zone.node(&name(owner)).cloned());
+        node.map(|node| node.sets.iter().map(|set| set.rtype).collect::<Vec<_>>()).unwrap_or_default()
+    };
+    register(&registry, of("rival"), r#"{"name": "shop.corp"}"#).await.expect("registered");
+    assert!(types("shop.corp", "shop.corp").contains(&Rtype::DNSKEY));
+    assert_eq!(types("corp", "shop.corp"), [Rtype::NS, Rtype::DS]);
+    let set = |json: &str| {
+        let patch: PatchDomain = serde_json::from_str(json).expect("a patch");
+        registry.change(move |state, _| decide::update(state, &of("rival"), "shop.corp", &patch, now()))
+    };
+    set(r#"{"nameservers": [{"name": "ns.shop.corp", "addresses": ["10.20.0.8"]}]}"#).await.expect("changed");
+    assert_eq!(types("corp", "shop.corp"), [Rtype::NS]);
+    set(r#"{"nameservers": []}"#).await.expect("changed");
+    assert_eq!(types("corp", "shop.corp"), [Rtype::NS, Rtype::DS]);
+    assert_eq!(types("corp", "ns.shop.corp"), [], "the glue is gone");
 }
