@@ -26,7 +26,7 @@ use std::{
 
 use netengine_proto::{
     api::{Accepted, OperationStatus, Problem, ProblemKind},
-    ids::OperationId,
+    ids::{OperationId, WorldId},
 };
 use netengine_spec::{Spec, immutable_violations, model::Lifecycle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -65,6 +65,8 @@ struct Inner {
     quotas: Quotas,
     tasks: TaskTracker,
     at_work: Mutex<HashMap<OperationId, turn::AtWork>>,
+    /// A world has one prober at a time.
+    probing: Mutex<HashMap<WorldId, Arc<tokio::sync::Mutex<()>>>>,
     closing: CancellationToken,
 }
 
@@ -96,6 +98,7 @@ impl Orchestrator {
             quotas: config.quotas,
             tasks: TaskTracker::new(),
             at_work: Mutex::default(),
+            probing: Mutex::default(),
             closing: CancellationToken::new(),
         }))
     }
@@ -303,6 +306,13 @@ impl Orchestrator {
             orchestrator.at_work().remove(&id);
         });
         accepted
+    }
+
+    /// Who holds this may run live checks in the world.
+    fn probing(&self, world: WorldId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut probing = self.0.probing.lock().unwrap_or_else(PoisonError::into_inner);
+        probing.retain(|_, turn| Arc::strong_count(turn) > 1);
+        probing.entry(world).or_default().clone()
     }
 
     fn at_work(&self) -> std::sync::MutexGuard<'_, HashMap<OperationId, turn::AtWork>> {

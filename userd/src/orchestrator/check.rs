@@ -54,6 +54,8 @@ pub(super) async fn check(
             None => super::attempt::observe(orchestrator, world, Some(target)).await,
         }
     };
+    let turn = orchestrator.probing(world.id);
+    let _turn = turn.lock().await;
     // The prober first: rootd does one thing at a time to a world, and the prober starts up while rootd looks.
     let probing = prober::run(orchestrator, world, target, trust.clone(), probes::probes(target, extent), SETTLE_TIME);
     let (probed, observed) = tokio::join!(probing, observing);

@@ -44,6 +44,11 @@ impl Orchestrator {
         let Some(spec) = stored.spec else {
             return Err(problem(ProblemKind::Failed, what, "it was never up", "bring it up with `netengine up`"));
         };
+        let turn = self.probing(world.id);
+        let Ok(_turn) = turn.try_lock() else {
+            let cause = "live checks are at work on this world";
+            return Err(problem(ProblemKind::Conflict, what, cause, "wait for them, then try again"));
+        };
         let looking = async {
             let secrets = self.held_secrets(world).await?;
             let target = Target::new(spec, stored.up_to, world.id, world.owner, secrets);

@@ -217,9 +217,9 @@ async fn handle(
     event: RootEvent,
 ) -> Result<(), FollowError> {
     let RootEvent::ProcessEnded { world, process, kind, ended } = event;
-    let word = match kind {
-        ProcessKind::Worldd => "worldd",
-        ProcessKind::Gateway => "gateway",
+    let (word, phase) = match kind {
+        ProcessKind::Worldd => ("worldd", 0),
+        ProcessKind::Gateway => ("gateway", phases::NAMES_RESOLVE),
         ProcessKind::Prober | ProcessKind::Command => return Ok(()),
     };
     let stored = orchestrator.store().all_worlds().await?;
@@ -238,7 +238,7 @@ async fn handle(
     tries.retain(|at| at.elapsed() < RESTART_WINDOW);
     if tries.len() >= RESTARTS {
         let reason = format!("{word} ended {RESTARTS} times within a minute and is not restarted");
-        return match orchestrator.store().degrade(&verdict, &reason).await {
+        return match orchestrator.store().degrade(&verdict, phase, &reason).await {
             Err(StoreError::Gone) => Ok(()),
             degraded => Ok(degraded?),
         };

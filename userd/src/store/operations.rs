@@ -395,15 +395,16 @@ impl Store {
     pub(crate) async fn degrade(
         &self,
         verdict: &Verdict<act::Repair, WorldRef>,
+        phase: u8,
         reason: &str,
     ) -> Result<(), StoreError> {
         let mut change = self.begin().await?;
         let world = verdict.object();
         change.set_state(world.id, WorldState::Degraded, reason).await?;
-        let (name, detail) = (phases::NAMES[0].to_owned(), reason.to_owned());
-        let phase = PhaseStatus { id: 0, name, state: PhaseState::Degraded, millis: None, detail };
-        change.set_phase(world.id, &phase).await?;
-        change.event(world, NewEvent::new("world.degraded", None, reason.to_owned()).phase(0)).await?;
+        let name = phases::NAMES.get(usize::from(phase)).copied().unwrap_or_default().to_owned();
+        let (state, detail) = (PhaseState::Degraded, reason.to_owned());
+        change.set_phase(world.id, &PhaseStatus { id: phase, name, state, millis: None, detail }).await?;
+        change.event(world, NewEvent::new("world.degraded", None, reason.to_owned()).phase(phase)).await?;
         change.commit().await
     }
 }

@@ -81,3 +81,17 @@ async fn an_administrator_who_is_shown_secrets_is_told_to_their_owner() {
     assert_eq!(event.kind, "credentials.shown", "what the owner looks at herself is no event");
     assert!(event.message.contains("administrator 7"), "{}", event.message);
 }
+
+#[tokio::test]
+async fn a_world_has_one_prober_at_a_time() {
+    let lab = Lab::new().await;
+    lab.up(ALICE, spec("blue")).await;
+    let world = lab.world(ALICE, "blue").await.expect("exists");
+    let turn = lab.orchestrator.probing(world.id);
+    let held = turn.lock().await;
+    let verdict = decide(Principal::user(ALICE), act::Diagnose, world.clone()).expect("hers");
+    let refused = lab.orchestrator.diagnose(verdict).await.expect_err("another is at work");
+    assert_eq!(refused.kind, ProblemKind::Conflict);
+    drop(held);
+    assert!(diagnose(&lab).await.passed);
+}

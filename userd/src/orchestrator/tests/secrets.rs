@@ -124,3 +124,28 @@ async fn a_failed_live_check_names_itself_its_phase_and_what_to_do() {
         status.phases.iter().filter(|phase| phase.state == PhaseState::Degraded).map(|phase| phase.id).collect();
     assert_eq!(degraded, [5], "{:#?}", status.phases);
 }
+
+#[tokio::test]
+async fn a_large_world_goes_through_every_bound() {
+    let mut value = spec_json("blue");
+    let orgs = 0..100;
+    value["dns"]["tlds"] = json!([{ "name": "test", "listen_ip": "10.0.0.20" }]);
+    value["world_registry"]["organizations"] =
+        orgs.clone().map(|org| json!({ "name": format!("org-{org}"), "capabilities": ["register_domains"] })).collect();
+    let records = json!([{ "name": "www", "type": "A", "value": "10.0.0.40", "ttl": 300 }]);
+    value["domain_registry"]["initial_domains"] = (0..2000)
+        .map(|n| json!({ "domain": format!("d{n}.test"), "org": format!("org-{}", n % 100), "records": records }))
+        .collect();
+    let users = |org| (0..10).map(|user| json!({ "username": format!("user-{org}-{user}") })).collect::<Vec<_>>();
+    value["identity_inworld"]["org_users"] =
+        orgs.map(|org| json!({ "org": format!("org-{org}"), "users": users(org) })).collect();
+    let large: Spec = serde_json::from_value(value).expect("a spec");
+    let lab = Lab::new().await;
+    let (state, events) = lab.up(ALICE, large.clone()).await;
+    assert_eq!(state, OperationState::Done, "{events:#?}");
+    let passwords = told(&lab).await.into_iter().filter(|held| held.kind == CredentialKind::Password);
+    assert_eq!(passwords.count(), 1001, "each account's, and the platform administrator's");
+    let calls = lab.fake.calls().len();
+    assert_eq!(lab.up(ALICE, large).await.0, OperationState::Done);
+    assert_eq!(lab.fake.calls()[calls..], ["start_program", "stop_process"], "nothing differs");
+}
