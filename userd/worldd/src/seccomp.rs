@@ -113,6 +113,7 @@ pub const RULES: &[Rule] = &[
     rule(libc::SYS_pwrite64, "databases"),
     rule(libc::SYS_fsync, "databases and secrets are kept"),
     rule(libc::SYS_fdatasync, "databases are kept"),
+    rule(libc::SYS_flock, "the journal of changes has one writer"),
     rule(libc::SYS_ftruncate, "journals of databases"),
     rule(libc::SYS_fallocate, "journals of databases"),
     rule(libc::SYS_fchmod, "journals of databases get their mode"),

@@ -6,12 +6,13 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use netengine_dns::{
     authority::{Access, Authority},
     dnssec::{Schedule, Secret, Signing},
+    journal::FileJournal,
     name::Name,
     plan::{HostAddress, Plan},
     resolve::Hint,
     serve::{Limiter, TcpLimits, serve_tcp, serve_udp},
     wire::tsig::{Algorithm, Key},
-    zone::{NoJournal, Store},
+    zone::Store,
 };
 use netengine_proto::{
     control::{NamedHost, ServiceHealth},
@@ -123,6 +124,12 @@ impl Dns {
         }
     }
 
+    /// Whether this spec's zones are not those of before with other records: everything that uses the store must be closed
+    /// first, for the store goes.
+    pub fn starts_anew(&self, spec: &Spec, hosts: &[NamedHost]) -> bool {
+        self.zones.as_ref().is_some_and(|zones| !zones.can_become(&plan(spec, hosts)))
+    }
+
     /// Stops serving names.
     pub async fn close(&mut self) {
         self.listeners.close_all().await;
@@ -186,10 +193,15 @@ fn places(spec: &Spec, plan: &Plan, up_to: u8) -> BTreeSet<Place> {
 
 impl Zones {
     fn new(plan: Plan, directory: &Path) -> Result<Self, String> {
-        let failed = |error: &dyn std::error::Error| format!("cannot make the zones: {error}");
+        let failed = |error: &dyn std::error::Error| super::chain("cannot make the zones", error);
         let (cookies, _) = files::seed(directory, "dns.cookies").map_err(|error| failed(&error))?;
-        let catalog = plan.catalog(unix32()).map_err(|error| failed(&error))?;
-        let store = Arc::new(Store::new(catalog, plan.policy(), NoJournal));
+        let mut catalog = plan.catalog(unix32()).map_err(|error| failed(&error))?;
+        let restored = FileJournal::restore(directory, &mut catalog, plan.policy(), unix32());
+        let (journal, restored) = restored.map_err(|error| failed(&error))?;
+        if restored.records + restored.dropped > 0 {
+            info!(service = "dns", "{} changes put back, {} no longer fit", restored.records, restored.dropped);
+        }
+        let store = Arc::new(Store::new(catalog, plan.policy(), journal));
         // No limit: over UDP an answer is hardly longer than a question can be, and the policy keeps forged sources out.
         let limiter = Limiter::new(0, 2);
         let authority = Arc::new(Authority::new(store.clone(), System::default(), limiter, "worldd", &cookies));

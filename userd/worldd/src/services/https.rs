@@ -91,7 +91,7 @@ impl Drop for Secured {
 }
 
 /// Certificates that are renewed live six days; those that are not must last.
-fn profile(renewal: Option<Renewal>) -> Profile {
+pub fn profile(renewal: Option<Renewal>) -> Profile {
     let profiles = Profiles::default();
     let name = if renewal.is_some() { "shortlived" } else { "classic" };
     profiles.get(name).cloned().unwrap_or(Profile {

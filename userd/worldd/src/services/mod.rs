@@ -17,6 +17,7 @@ pub mod ntp;
 pub mod pki;
 pub mod registry;
 pub mod resolver;
+pub mod resolver_certificate;
 pub mod world;
 
 use std::{panic::AssertUnwindSafe, path::PathBuf};

@@ -1,4 +1,5 @@
-//! The recursive resolver of a world, on the router's own addresses (role `gateway`).
+//! The recursive resolver of a world, on the router's own addresses (role `gateway`): over UDP and TCP, over TLS (RFC 7858)
+//! and over HTTPS (RFC 8484).
 
 use std::{
     collections::BTreeSet,
@@ -9,19 +10,35 @@ use std::{
 
 use ipnet::IpNet;
 use netengine_dns::{
+    dnssec::Anchor,
+    name::Name,
     plan::Plan,
-    resolve::{Cache, Network, Resolver as Recursive},
-    serve::{Handler, Limiter, Peer, Reply, TcpLimits, serve_tcp, serve_udp},
+    record::{Rdata, Rtype},
+    resolve::{Cache, Forward, Network, Resolver as Recursive},
+    serve::{Handler, Limiter, Peer, Reply, TcpLimits, Tls, serve_https, serve_tcp, serve_tls, serve_udp},
 };
-use netengine_proto::control::{Desired, ServiceHealth};
+use netengine_proto::{
+    control::{Desired, ServiceHealth},
+    trust::Trust,
+};
 use netengine_spec::Spec;
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    task::JoinHandle,
+};
+use tracing::warn;
 
 use super::{
     clock::System,
     dns::{PORT, hints, plan},
     listeners::{Listeners, Place, Serving},
+    resolver_certificate::{Presented, follow},
 };
+
+/// The names of the three ways to ask, with the phases from which they are there.
+const PLAIN: (&str, u8, u16) = ("resolver", 2, PORT);
+const OVER_TLS: (&str, u8, u16) = ("resolver-tls", 3, 853);
+const OVER_HTTPS: (&str, u8, u16) = ("resolver-https", 3, 443);
 
 /// Names that the cache holds.
 const NAMES: usize = 20_000;
@@ -33,7 +50,10 @@ type Names = Recursive<Network, System>;
 pub struct Resolver {
     inside: Option<Arc<Inside>>,
     plan: Option<Plan>,
+    forward: Option<Forward>,
     listeners: Listeners,
+    presented: Arc<Presented>,
+    following: Option<JoinHandle<()>>,
 }
 
 /// Answers only those whose address is one of the world's: what is asked from elsewhere gets no answer at all.
@@ -78,23 +98,68 @@ impl Resolver {
             }
         };
         *inside.networks.write().unwrap_or_else(PoisonError::into_inner) = networks(spec);
-        let place = |&address| Place { phase: 2, name: "resolver", address, port: PORT };
-        let places: BTreeSet<_> =
-            plan.resolvers.iter().map(place).filter(|place| place.phase <= desired.up_to).collect();
+        inside.names.set_anchors(anchors(&desired.trust));
+        let forward = forward(spec);
+        if self.forward.as_ref() != Some(&forward) {
+            inside.names.set_forward(forward.clone());
+            self.forward = Some(forward);
+        }
+        let place = |&address: &IpAddr| {
+            [PLAIN, OVER_TLS, OVER_HTTPS].map(|(name, phase, port)| Place { phase, name, address, port })
+        };
+        let mut places: BTreeSet<_> = plan.resolvers.iter().flat_map(place).collect();
+        places.retain(|place| place.phase <= desired.up_to);
         self.plan = Some(plan);
-        self.listeners.arrange(&places, async |place| listen(place.address, inside.clone()).await).await;
+        self.follow(places.iter().any(|place| place.name != PLAIN.0));
+        let tls = match self.presented.config() {
+            Ok(config) => Arc::new(Tls::new(config)),
+            Err(error) => {
+                warn!(service = "resolver", "cannot set up TLS: {error}");
+                places.retain(|place| place.name == PLAIN.0);
+                return self
+                    .listeners
+                    .arrange(&places, async |place| listen(place.address, inside.clone()).await)
+                    .await;
+            }
+        };
+        let listen = async |place: &Place| match place.name {
+            name if name == PLAIN.0 => listen(place.address, inside.clone()).await,
+            _ => listen_secured(place, inside.clone(), tls.clone()).await,
+        };
+        self.listeners.arrange(&places, listen).await;
+    }
+
+    /// Reads the certificate now and whenever there is a new one.
+    fn follow(&mut self, is_wanted: bool) {
+        match (&self.following, is_wanted) {
+            (None, true) => self.following = Some(follow(self.presented.clone())),
+            (Some(following), false) => {
+                following.abort();
+                self.following = None;
+            }
+            _ => {}
+        }
     }
 
     /// Stops answering.
     pub async fn close(&mut self) {
         self.listeners.close_all().await;
+        self.follow(false);
         self.inside = None;
         self.plan = None;
+        self.forward = None;
     }
 
     /// How each address is.
     pub fn health(&self) -> Vec<ServiceHealth> {
-        self.listeners.health(|_| "recursive".to_owned())
+        let mut all = self.listeners.health(|_| "recursive".to_owned());
+        if !self.presented.is_there() {
+            for secured in all.iter_mut().filter(|one| one.serving && one.name != PLAIN.0) {
+                secured.serving = false;
+                secured.detail = "there is no certificate yet".to_owned();
+            }
+        }
+        all
     }
 }
 
@@ -104,4 +169,26 @@ async fn listen(address: IpAddr, inside: Arc<Inside>) -> io::Result<Serving> {
     let tcp = serve_tcp(tcp, address, inside.clone(), TcpLimits::default());
     let udp = serve_udp(udp, address, inside);
     Ok(Box::pin(async { tokio::try_join!(udp, tcp).map(drop) }))
+}
+
+async fn listen_secured(place: &Place, inside: Arc<Inside>, tls: Arc<Tls>) -> io::Result<Serving> {
+    let (address, limits) = (place.address, TcpLimits::default());
+    let tcp = TcpListener::bind((address, place.port)).await?;
+    Ok(match place.name == OVER_TLS.0 {
+        true => Box::pin(serve_tls(tcp, address, tls, inside, limits)),
+        false => Box::pin(serve_https(tcp, address, tls, inside, limits)),
+    })
+}
+
+/// The world's root keys; none: nothing is validated.
+fn anchors(trust: &Trust) -> Vec<Anchor> {
+    let digests = trust.dns_root.iter().filter_map(|ds| Rdata::parse(Rtype::DS, &ds.to_string()).ok());
+    digests.map(|ds| Anchor::of_digest(Name::root(), ds)).collect()
+}
+
+/// Who is asked for names outside the world.
+fn forward(spec: &Spec) -> Forward {
+    let internet = &spec.gateway_portal.real_internet;
+    let servers = internet.upstream_resolver_ip.filter(|_| internet.upstream_resolver_enabled);
+    Forward { servers: servers.into_iter().map(IpAddr::from).collect() }
 }

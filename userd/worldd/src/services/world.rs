@@ -23,6 +23,7 @@ use super::{
     ntp::Ntp,
     pki::{self, Pki},
     registry::{self, Registries},
+    resolver_certificate::ForResolver,
 };
 
 /// The port of HTTPS.
@@ -49,6 +50,7 @@ pub struct World {
     inworld: Identity,
     registries: Registries,
     https: Https,
+    resolver: ForResolver,
     api: Option<(Arc<Api>, Spec)>,
     couriers: Vec<JoinHandle<()>>,
 }
@@ -66,6 +68,7 @@ impl World {
             inworld: Identity::default(),
             registries: Registries::default(),
             https: Https::default(),
+            resolver: ForResolver::default(),
             api: None,
             couriers: Vec::new(),
         }
@@ -93,6 +96,10 @@ impl World {
     async fn apply_spec(&mut self, spec: &Spec, desired: &Desired, places: &Places) {
         let Desired { hosts, credentials, up_to, .. } = desired;
         let (up_to, directory) = (*up_to, places.state.as_path());
+        if self.dns.starts_anew(spec, hosts) {
+            self.https.close().await;
+            self.registries.close().await;
+        }
         self.dns.apply(&dns::Wish { spec, hosts, credentials, up_to, directory }).await;
         let (names, resign) = (self.dns.store(), self.dns.resign());
         let Self { pki, platform, inworld, registries, .. } = self;
@@ -132,6 +139,8 @@ impl World {
         self.send_couriers(spec, desired);
         let endpoints = self.endpoints(spec, up_to);
         self.https.apply(endpoints, self.pki.issuer(), pki::renewal(spec)).await;
+        let issuer = self.pki.issuer().ok().filter(|_| up_to >= PKI);
+        self.resolver.apply(spec, issuer).await;
     }
 
     /// Everything over HTTPS that is wanted up to this phase.
@@ -194,6 +203,7 @@ impl World {
     }
 
     async fn close_spec(&mut self) {
+        self.resolver.close();
         self.https.close().await;
         self.registries.close().await;
         self.inworld.close();

@@ -1,8 +1,10 @@
 //! A world of a spec: its addresses in the namespace, its gateway as a second process, credentials as userd makes them.
 
 use std::{
+    fs::File,
     io::Write,
     net::IpAddr,
+    os::fd::AsRawFd,
     path::Path,
     process::{Child, Command, Stdio},
 };
@@ -16,6 +18,10 @@ use netengine_proto::{
 use netengine_spec::{Source, Sources, Spec};
 
 use crate::harness::{BINARY, Control, WORLD, World, connect};
+
+/// The user that everything runs as.
+const USER: [&str; 7] =
+    ["--reuid", "61234", "--regid", "61234", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"];
 
 /// An example that is shipped, with values of its own.
 pub fn example(name: &str, sets: &[&str]) -> Spec {
@@ -86,13 +92,28 @@ impl World {
         assert!(ip.wait().expect("ends").success());
     }
 
+    /// Kills worldd without warning and starts it again, in the same namespace and directory.
+    pub fn kill_and_restart(&mut self) {
+        let namespace = File::open(format!("/proc/{}/ns/net", self.pid())).expect("the namespace");
+        self.child.kill().expect("lives");
+        self.child.wait().expect("ends");
+        let dir = self.dir.path().to_str().expect("text").to_owned();
+        let place = format!("--net=/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
+        self.child = Command::new("nsenter")
+            .args([place.as_str(), "setpriv"])
+            .args(USER)
+            .args([BINARY, "--role", "worldd", "--world", WORLD, "--dir", &dir, "--peer-uid", "0"])
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("starts");
+    }
+
     /// The services of the router, in the same namespace and directory.
     pub fn gateway(&self) -> Gateway {
         let (pid, dir) = (self.pid().to_string(), self.dir.path().to_str().expect("text").to_owned());
-        let user = ["--reuid", "61234", "--regid", "61234", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"];
         let child = Command::new("nsenter")
             .args(["-t", &pid, "-n", "setpriv"])
-            .args(user)
+            .args(USER)
             .args([BINARY, "--role", "gateway", "--world", WORLD, "--dir", &dir, "--peer-uid", "0"])
             .stdin(Stdio::null())
             .spawn()
