@@ -1,0 +1,214 @@
+//! A world's certificates as other people's ACME clients and TLS clients get and judge them from a vantage host.
+
+mod judge;
+mod world;
+
+use judge::{inside, keys, run, until};
+use netengine_tests::{ALICE, SCRATCH};
+use world::World;
+
+const DIRECTORY: &str = "https://ca.platform.internal/acme/acme/directory";
+/// The vantage host that the clients run in, by its name in the world.
+const HERE: &str = "core.platform.internal";
+/// Every service of single-org that is a name with HTTPS behind it.
+const HTTPS: [&str; 7] = [
+    "ca.platform.internal",
+    "auth.platform.internal",
+    "registry.platform.internal",
+    "domainreg.platform.internal",
+    "registrar.platform.internal",
+    "auth.internal",
+    "api.platform.internal",
+];
+
+/// The serial number in a certificate file, as `pki list` writes it.
+#[track_caller]
+fn serial(world: &World, file: &str) -> String {
+    let said = world.says(&format!("openssl x509 -in {file} -noout -serial"));
+    said.trim().trim_start_matches("serial=").to_ascii_lowercase()
+}
+
+/// Checks a chain file with the trust that every command in the world has.
+#[track_caller]
+fn verify(world: &World, chain: &str, name: &str) {
+    let verify = "openssl verify -x509_strict -CApath /etc/ssl/certs -purpose sslserver";
+    let said = world.says(&format!("{verify} -untrusted '{chain}' -verify_hostname '{name}' '{chain}'"));
+    assert!(said.ends_with(": OK\n"), "{said}");
+}
+
+/// What the world's owner is told of a certificate: its state and its names.
+#[track_caller]
+fn listed(world: &World, serial: &str) -> (String, Vec<String>) {
+    let all = world.certificates();
+    let found = all.iter().find(|one| one["serial"] == serial);
+    let found = found.unwrap_or_else(|| panic!("{serial} is not listed among {}", all.len()));
+    let names = found["names"].as_array().expect("names").iter();
+    let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
+    (text(&found["state"]), names.map(text).collect())
+}
+
+/// Gets, renews and revokes with these three commands; `chain` is the file that the client writes.
+#[track_caller]
+fn get_renew_revoke(world: &World, name: &str, chain: &str, [get, renew, revoke]: [&str; 3]) {
+    world.says(get);
+    verify(world, chain, &name.replace('*', "any"));
+    let first = serial(world, chain);
+    assert_eq!(listed(world, &first), ("valid".into(), vec![name.to_owned()]), "{get}");
+    world.says(renew);
+    let second = serial(world, chain);
+    assert_ne!(first, second, "{renew}");
+    world.says(revoke);
+    assert_eq!((listed(world, &first).0, listed(world, &second).0), ("valid".into(), "revoked".into()), "{revoke}");
+}
+
+#[test]
+fn curl_reaches_every_service_over_https_without_a_flag() {
+    let world = World::up("single-org", &[]);
+    for name in HTTPS {
+        let port = if name.starts_with("api.") { ":8080" } else { "" };
+        let said = world.attempt(&format!(
+            "curl -sS -o /dev/null -w '%{{ssl_verify_result}} %{{http_code}}' https://{name}{port}/"
+        ));
+        assert!(said.code == 0 && said.out.starts_with("0 "), "{name}: {said:?}");
+    }
+    // The same with OpenSSL's directory of authorities, with GnuTLS's and with Python's own idea of the system's trust.
+    let connect =
+        "-connect ca.platform.internal:443 -servername ca.platform.internal -verify_hostname ca.platform.internal";
+    world.says(&format!(
+        "openssl s_client {connect} -verify_return_error </dev/null 2>&1 | grep -q 'Verify return code: 0 (ok)'"
+    ));
+    world.says("python3 -I -c \"import urllib.request; urllib.request.urlopen('https://ca.platform.internal/acme/acme/directory').read()\"");
+    world.says(
+        "node -e \"fetch('https://ca.platform.internal/acme/acme/directory').then(r => process.exit(r.ok ? 0 : 1))\"",
+    );
+    // A name that the certificate does not have is refused, so the checks above can fail.
+    let wrong =
+        world.attempt("curl -sS --connect-to other.internal:443:ca.platform.internal:443 https://other.internal/ 2>&1");
+    assert_eq!(wrong.code, 60, "{wrong:?}");
+    // What the owner is shown is what the commands trust; this machine itself does not.
+    let root = run(&world.host, ALICE, &["pki", "root", &world.name]).ok().out;
+    assert_eq!(world.says("cat /etc/ssl/certs/ca-certificates.crt"), root);
+    let file = world.host.file("root.pem", &root);
+    assert_ne!(world.host.shell(ALICE, "cat /etc/ssl/certs/ca-certificates.crt 2>/dev/null || true"), root);
+    let text = world
+        .host
+        .shell(ALICE, &format!("openssl x509 -in {file} -noout -subject -ext nameConstraints,basicConstraints"));
+    assert!(text.contains("Single Org Root CA") && text.contains("CA:TRUE") && text.contains("Permitted:"), "{text}");
+    // The world's own certificates are listed, and each is shown with its chain.
+    let own = world.certificates();
+    assert_eq!(keys(&own[0]), ["account", "names", "not_after", "not_before", "revoked_at", "serial", "state"]);
+    for name in HTTPS {
+        let found = own.iter().find(|one| one["names"].as_array().is_some_and(|names| names.contains(&name.into())));
+        let found = found.unwrap_or_else(|| panic!("no certificate for {name} in {own:#?}"));
+        assert_eq!((&found["state"], &found["account"]), (&"valid".into(), &"world".into()));
+        let number = found["serial"].as_str().expect("text");
+        let shown = run(&world.host, ALICE, &["pki", "show", &world.name, number, "--json"]).ok().json();
+        let chain = world.host.file("chain.pem", shown["chain"].as_str().expect("PEM"));
+        verify(&world, &chain, name);
+        assert_eq!(serial(&world, &chain), number);
+    }
+}
+
+#[test]
+fn certbot_gets_renews_and_revokes_by_http_01_and_dns_01() {
+    let world = World::up("single-org", &[]);
+    let certbot = format!(
+        "certbot --config-dir certbot --work-dir certbot/work --logs-dir certbot/logs --server {DIRECTORY} --non-interactive"
+    );
+    let new = "certonly --agree-tos -m a@acme.corp";
+    let renew = format!("{certbot} renew --no-random-sleep-on-renew --force-renewal --cert-name");
+    let revoke = format!("{certbot} revoke --no-delete-after-revoke --cert-name");
+    get_renew_revoke(
+        &world,
+        HERE,
+        &format!("certbot/live/{HERE}/fullchain.pem"),
+        [&format!("{certbot} {new} --standalone -d {HERE}"), &format!("{renew} {HERE}"), &format!("{revoke} {HERE}")],
+    );
+    let secret = world.secret("tsig", "update", "");
+    world.says(&format!(
+        "umask 077; printf '%s\\n' 'dns_rfc2136_server = 10.0.0.5' 'dns_rfc2136_name = update.' \
+         'dns_rfc2136_secret = {secret}' 'dns_rfc2136_algorithm = HMAC-SHA256' >rfc2136.ini"
+    ));
+    let how = "--dns-rfc2136 --dns-rfc2136-credentials rfc2136.ini --dns-rfc2136-propagation-seconds 1";
+    get_renew_revoke(
+        &world,
+        "*.acme.corp",
+        "certbot/live/acme.corp/fullchain.pem",
+        [
+            &format!("{certbot} {new} {how} -d '*.acme.corp'"),
+            &format!("{renew} acme.corp"),
+            &format!("{revoke} acme.corp"),
+        ],
+    );
+    world.says("rm -f certbot/logs/*");
+    let refused = world.attempt(&format!("{certbot} {new} --standalone -d www.example.com"));
+    // certbot's log has the server's words; what it says itself is not the same in all its versions.
+    let log = world.says("cat certbot/logs/letsencrypt.log");
+    assert!(refused.code != 0 && log.contains("rejectedIdentifier"), "{refused:?} {log}");
+}
+
+#[test]
+fn lego_gets_renews_and_revokes_by_http_01_tls_alpn_01_and_dns_01() {
+    // Under an intermediate authority, with revocation lists and OCSP: its chain has two certificates.
+    let sets = ["pki.intermediate_ca_enabled=true", "pki.crl_enabled=true", "pki.ocsp_enabled=true"];
+    let world = World::up("single-org", &sets);
+    let secret = world.secret("tsig", "update", "");
+    let ways = [
+        ("--http", HERE, String::new()),
+        ("--tls", HERE, String::new()),
+        (
+            "--dns rfc2136",
+            "*.acme.corp",
+            format!(
+                "export RFC2136_NAMESERVER=10.0.0.5:53 RFC2136_TSIG_ALGORITHM=hmac-sha256. RFC2136_TSIG_KEY=update. \
+                 RFC2136_TSIG_SECRET={secret} RFC2136_POLLING_INTERVAL=1 RFC2136_PROPAGATION_TIMEOUT=30 RFC2136_TTL=1;"
+            ),
+        ),
+    ];
+    for (way, name, environment) in ways {
+        let lego = format!(
+            "{environment} lego --accept-tos --server {DIRECTORY} --email a@acme.corp --path lego --domains '{name}' {way}"
+        );
+        let chain = format!("lego/certificates/{}.crt", name.replace('*', "_"));
+        let steps = [
+            format!("{lego} run"),
+            format!("{lego} renew --no-random-sleep --days 9999"),
+            format!("{lego} revoke --keep"),
+        ];
+        get_renew_revoke(&world, name, &chain, [&steps[0], &steps[1], &steps[2]]);
+        // Relying parties learn of it, from the addresses in the certificate itself.
+        let told = world.says(&format!(
+            "csplit -s -z -f part -b %d.pem {chain} '/BEGIN/' '{{*}}'; url=$(openssl x509 -in part0.pem -noout -ocsp_uri); \
+             openssl ocsp -issuer part1.pem -cert part0.pem -url $url -CApath /etc/ssl/certs 2>&1"
+        ));
+        assert!(told.contains("Response verify OK") && told.contains("part0.pem: revoked"), "{told}");
+    }
+}
+
+#[test]
+fn uacme_gets_renews_and_revokes_by_http_01() {
+    let world = World::up("minimal", &[]);
+    let hook = "#!/bin/sh -eu\ncase $1-$2 in\nbegin-http-01) printf %s \"$5\" >$HOME/www/.well-known/acme-challenge/$4 ;;\nbegin-*) exit 1 ;;\nesac\n";
+    world.host.file("hook", hook);
+    world.says(&format!(
+        "mkdir -p www/.well-known/acme-challenge; cp {SCRATCH}/hook hook; chmod +x hook; echo up >www/up"
+    ));
+    let _web = world.background("exec python3 -m http.server --directory www 80 2>/dev/null");
+    until("the web server answers", || world.attempt(&format!("curl -sf http://{HERE}/up")).code, |code| *code == 0);
+    let uacme = format!("uacme -a {DIRECTORY} -c uacme -h ./hook -t EC");
+    world.says(&format!("{uacme} -y new a@platform.internal"));
+    get_renew_revoke(
+        &world,
+        HERE,
+        &format!("uacme/{HERE}/cert.pem"),
+        [
+            &format!("{uacme} issue {HERE}"),
+            &format!("{uacme} -f issue {HERE}"),
+            &format!("{uacme} revoke uacme/{HERE}/cert.pem"),
+        ],
+    );
+    // A host proves only what is its own: the challenge is looked for where the name leads.
+    let foreign =
+        inside(&world.host, ALICE, "minimal", &format!("cd $HOME; {uacme} issue platform.platform.internal 2>&1"));
+    assert_ne!(foreign.code, 0, "{foreign:?}");
+}

@@ -1,0 +1,112 @@
+//! Relying parties that others wrote, in a vantage host of a world, against both of its OpenID providers.
+
+mod judge;
+mod world;
+
+use judge::{Ran, keys, run};
+use netengine_tests::ALICE;
+use serde_json::{Value, json};
+use world::{CLIENTS, PYTHON, World};
+
+/// The platform's provider and that of an organisation: what a client is told of each.
+#[track_caller]
+fn providers(world: &World) -> [Value; 2] {
+    let app = "http://core.platform.internal:8000";
+    let told = |issuer: &str, admin_issuer: &str, username: &str, role: &str, organization: Option<&str>| {
+        let mut told = json!({
+            "issuer": issuer,
+            "adminIssuer": admin_issuer,
+            "apiSecret": world.secret("client_secret", "netengine-api", admin_issuer),
+            "username": username,
+            "password": world.secret("password", username, issuer),
+            "role": role,
+            "app": app,
+        });
+        // Absent, as undefined and None are: null would be another claim.
+        organization.into_iter().for_each(|name| told["organization"] = name.into());
+        told
+    };
+    let platform = "https://auth.platform.internal/realms/platform";
+    let acme = "https://auth.internal/realms/acme-corp";
+    [
+        told(platform, platform, "admin", "admin", None),
+        told(acme, "https://auth.internal/realms/inworld", "alice", "user", Some("acme-corp")),
+    ]
+}
+
+#[track_caller]
+fn all_done(ran: &Ran) {
+    assert!(ran.code == 0 && ran.out.ends_with("all done\n"), "{ran:#?}");
+}
+
+#[test]
+fn openid_client_completes_every_flow_with_both_providers() {
+    let world = World::up("single-org", &[]).with_clients();
+    // Logout notices go to https addresses, so the application gets a certificate as any host of the world would.
+    let name = "core.platform.internal";
+    let directory = "https://ca.platform.internal/acme/acme/directory";
+    world.says(&format!(
+        "lego --accept-tos --server {directory} --email a@acme.corp --path lego --domains {name} --http run"
+    ));
+    for mut told in providers(&world) {
+        told["backchannel"] = format!("https://{name}:8443/backchannel").into();
+        told["certificate"] = format!("lego/certificates/{name}.crt").into();
+        told["key"] = format!("lego/certificates/{name}.key").into();
+        all_done(&world.attempt(&format!("node {CLIENTS}/openid_world.mjs '{told}'")));
+    }
+}
+
+#[test]
+fn authlib_completes_every_flow_with_both_providers() {
+    let world = World::up("single-org", &[]).with_clients();
+    for told in providers(&world) {
+        all_done(&world.attempt(&format!("{PYTHON} {CLIENTS}/authlib_world.py '{told}'")));
+    }
+}
+
+#[test]
+fn chromium_trusts_the_world_by_its_root_and_logs_in() {
+    let world = World::up("single-org", &[]).with_clients();
+    // A browser has a trust store of its own, one for each user.
+    let root = run(&world.host, ALICE, &["pki", "root", &world.name]).ok().out;
+    let file = world.host.file("root.pem", &root);
+    let store = "$HOME/.pki/nssdb";
+    world.host.shell(
+        ALICE,
+        &format!("mkdir -p {store}; certutil -d sql:{store} -N --empty-password; certutil -d sql:{store} -A -t C,, -n world -i {file}"),
+    );
+    for told in providers(&world) {
+        all_done(&world.attempt(&format!("node {CLIENTS}/chromium_world.mjs '{told}'")));
+    }
+}
+
+#[test]
+fn secrets_are_shown_to_the_owner_and_to_nobody_else() {
+    let world = World::up("single-org", &[]);
+    let args = ["credentials", "single-org", "--json"];
+    let shown = run(&world.host, ALICE, &args).ok().json();
+    assert_eq!(keys(&shown[0]), ["issuer", "kind", "name", "secret"]);
+    let secrets: Vec<&str> =
+        shown.as_array().expect("an array").iter().filter_map(|one| one["secret"].as_str()).collect();
+    assert!(secrets.len() >= 6 && secrets.iter().all(|secret| secret.len() >= 12), "{}", secrets.len());
+    let other = run(&world.host, netengine_tests::BOB, &args).exits(1);
+    assert!(!secrets.iter().any(|secret| other.err.contains(secret)), "{other:?}");
+    // An administrator may do everything to a world, but its secrets are the owner's.
+    let admin = run(
+        &world.host,
+        netengine_tests::DANA,
+        &["credentials", "single-org", "--json", "--admin", "--owner", "alice"],
+    );
+    assert!(admin.code != 0 && !secrets.iter().any(|secret| admin.out.contains(secret)), "{admin:?}");
+    // They are in no event, no log and no status.
+    for args in
+        [&["events", "single-org"][..], &["logs", "single-org", "-n", "10000"], &["status", "single-org", "--json"]]
+    {
+        let said = run(&world.host, ALICE, args).ok().out;
+        assert!(!secrets.iter().any(|secret| said.contains(secret)), "{args:?}");
+    }
+    // `up` again makes no new ones: what was handed out stays good.
+    let spec = format!("{}/single-org.yaml", netengine_tests::EXAMPLES);
+    run(&world.host, ALICE, &["up", &spec]).ok();
+    assert_eq!(run(&world.host, ALICE, &args).ok().json(), shown);
+}
