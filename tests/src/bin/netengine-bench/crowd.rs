@@ -8,7 +8,7 @@ use netengine_tests::{EXAMPLES, Host};
 use crate::{
     figures::{Figure, Report, Samples, Target},
     inside::User,
-    memory,
+    memory::{self, Promised},
     settle::Settle,
 };
 
@@ -57,5 +57,10 @@ pub fn measure(
     report.add(Figure::single("crowd.up.ratio", ratio, "x", Target::AtMost(1.5)));
     report.add(Figure::median("crowd.status", &status, "ms", Target::AtMost(50.0)));
     report.add(Figure::median("crowd.list", &list, "ms", Target::None));
-    memory::measure(report, host, &format!("{worlds}-worlds"), false)
+    memory::measure(
+        report,
+        host,
+        &format!("{worlds}-worlds"),
+        Promised { daemons: false, worldd: Some(memory::WORLDD) },
+    )
 }

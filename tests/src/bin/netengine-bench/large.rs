@@ -1,4 +1,4 @@
-//! A world of 10 networks and 100 vantage hosts: rootd's calls and the whole program against the floor.
+//! The network of a world of 10 networks and 100 vantage hosts: rootd's calls and the whole program against the floor.
 
 use std::{
     os::fd::OwnedFd,
@@ -142,7 +142,7 @@ pub fn measure(
         )?;
         whole.run(
             home,
-            || user.run(&["up", spec]).context("the large world").map(|taken| (&mut *user, taken)),
+            || user.run(&["up", spec, "--up-to", "0"]).context("the large world").map(|taken| (&mut *user, taken)),
             |user| user.run(&["down", "--yes", "large"]),
         )?;
     }

@@ -1,20 +1,27 @@
 //! Measures what PERFORMANCE.md promises, in throw-away hosts; prints a table, and JSON with `--json FILE`.
 //!
-//! Usage: `netengine-bench [--quick] [--strict] [--json FILE] [--only large,commands,calls,memory,crowd]`
+//! Usage: `netengine-bench [--quick] [--strict] [--json FILE] [--only PART,PART]`, the parts being calls, large, commands, memory, together,
+//! population, dns, change, acme, oidc, whois, crowd.
 //!
-//! `--quick` takes fewer samples and fewer worlds (under a minute); `--strict` exits with 1 when a promise is missed.
+//! `--quick` takes fewer samples and fewer worlds (under two minutes); `--strict` exits with 1 when a promise is missed.
 //! Needs root and the release binaries beside it. The time of day is never waited for: every measurement ends with an answer, an
 //! exit or a message of the kernel.
 
 mod calls;
 mod commands;
+mod cores;
 mod crowd;
 mod figures;
 mod floor;
 mod inside;
 mod large;
+mod load;
 mod memory;
+mod names;
+mod population;
+mod services;
 mod settle;
+mod together;
 
 use std::{
     fs,
@@ -26,6 +33,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use figures::Report;
 use inside::User;
+use memory::Promised;
 use netengine_rootd::sys::netns::{self, Netlink};
 use netengine_tests::{ALICE, Host, USERD, root};
 
@@ -58,8 +66,11 @@ impl Options {
 }
 
 fn main() -> Result<ExitCode> {
-    if std::env::args().nth(1).as_deref() == Some(inside::INSIDE) {
-        return inside::serve().map(|()| ExitCode::SUCCESS);
+    let mut arguments = std::env::args().skip(1);
+    match (arguments.next().as_deref(), arguments.next()) {
+        (Some(inside::INSIDE), _) => return inside::serve().map(|()| ExitCode::SUCCESS),
+        (Some(load::LOAD), Some(told)) => return load::serve(&told).map(|()| ExitCode::SUCCESS),
+        _ => {}
     }
     let options = Options::parse(std::env::args().skip(1))?;
     let mut report = Report::default();
@@ -97,20 +108,61 @@ fn measure(options: &Options, report: &mut Report) -> Result<()> {
             let spec = host.file("large.yaml", &large::spec("large"));
             let mut user = User::new(&host, ALICE)?;
             large::measure(report, take(3, 11), &home, &runtime, &client, &mut user, &spec)?;
-            user.run(&["up", &spec])?;
-            memory::measure(report, &host, "large", true)?;
+            user.run(&["up", &spec, "--up-to", "0"])?;
+            let promised = Promised { daemons: true, worldd: Some(memory::WORLDD_OF_NETWORK) };
+            memory::measure(report, &host, "large", promised)?;
         }
     }
-    if options.wants("commands") || options.wants("memory") {
+    let host_and_user = || {
         let host = full_host(state.path());
-        let mut user = User::new(&host, ALICE)?;
+        let user = User::new(&host, ALICE)?;
+        Ok::<_, anyhow::Error>((host, user))
+    };
+    if options.wants("commands") || options.wants("memory") {
+        let (host, mut user) = host_and_user()?;
         commands::measure(report, take(5, 25), &home, &mut user)?;
-        memory::measure(report, &host, "minimal", true)?;
+        memory::measure(report, &host, "minimal", Promised { daemons: true, worldd: Some(memory::WORLDD) })?;
+    }
+    if options.wants("together") {
+        let (_host, mut user) = host_and_user()?;
+        together::measure(report, take(1, 5), &home, &mut user)?;
+    }
+    if options.wants("population") {
+        let (host, mut user) = host_and_user()?;
+        population::measure(report, take(1, 5), &home, &host, &mut user)?;
+    }
+    if ["dns", "change", "acme", "oidc", "whois"].iter().any(|part| options.wants(part)) {
+        let (host, mut user) = host_and_user()?;
+        services(options, report, &host, &mut user)?;
     }
     if options.wants("crowd") {
-        let host = full_host(state.path());
-        let mut user = User::new(&host, ALICE)?;
-        crowd::measure(report, take(20, 100), take(3, 9), &home, &host, &mut user)?;
+        let (host, mut user) = host_and_user()?;
+        crowd::measure(report, take(10, 100), take(3, 9), &home, &host, &mut user)?;
+    }
+    Ok(())
+}
+
+/// What the services of one world bear.
+fn services(options: &Options, report: &mut Report, host: &Host, user: &mut User) -> Result<()> {
+    let (rounds, seconds) = if options.quick { (1, 2.0) } else { (3, 10.0) };
+    services::up(host, user)?;
+    if options.wants("acme") {
+        services::acme(report, rounds, seconds, user)?;
+    }
+    if options.wants("oidc") {
+        services::identity(report, rounds, seconds, user)?;
+    }
+    if options.wants("whois") {
+        services::whois(report, rounds, seconds, user)?;
+    }
+    memory::measure(report, host, "busy", Promised { daemons: false, worldd: Some(memory::WORLDD) })?;
+    // From here on worldd has one core.
+    if options.wants("dns") {
+        let (rounds, seconds) = if options.quick { (3, 2) } else { (7, 5) };
+        names::compare(report, rounds, seconds, host, user)?;
+    }
+    if options.wants("change") {
+        names::change(report, if options.quick { 50 } else { 500 }, host, user)?;
     }
     Ok(())
 }

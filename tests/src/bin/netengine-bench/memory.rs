@@ -1,6 +1,7 @@
 //! Memory at rest, from /proc/PID/smaps_rollup (proc_pid_smaps(5)).
 //!
 //! RSS counts a page shared by several processes in each of them; PSS divides it among them. The promise is about RSS.
+//! A world's services and its router's are the same program: the role in the command line tells them apart.
 
 use std::{collections::BTreeMap, fs};
 
@@ -10,7 +11,7 @@ use netengine_tests::Host;
 use crate::figures::{Figure, Report, Target};
 
 /// Who is counted where: the name of the process (proc(5), `comm`) and the figure it goes into.
-const PROCESSES: [(&str, &str); 8] = [
+const PROCESSES: [(&str, &str); 7] = [
     ("netengine-rootd", "rootd"),
     ("ne-rootd-net", "rootd"),
     ("ne-rootd-ns", "rootd"),
@@ -18,8 +19,9 @@ const PROCESSES: [(&str, &str); 8] = [
     ("ne-holder", "rootd"),
     ("ne-attendant", "attendants"),
     ("netengine-userd", "userd"),
-    ("netengine-world", "worldd"),
 ];
+/// The one that is counted by its role.
+const BY_ROLE: &str = "netengine-world";
 
 /// What a process, or several, hold, in KiB.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +39,9 @@ fn held(host: &Host) -> BTreeMap<&'static str, Held> {
     for (pid, _) in host.processes() {
         let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
         let name = read("comm");
-        let Some((_, part)) = PROCESSES.iter().find(|(known, _)| *known == name.trim_end()) else { continue };
+        let known = PROCESSES.iter().find(|(known, _)| *known == name.trim_end()).map(|(_, part)| *part);
+        let role = || if name.trim_end() == BY_ROLE { role(&read("cmdline")) } else { None };
+        let Some(part) = known.or_else(role) else { continue };
         let rollup = read("smaps_rollup");
         let field = |name: &str| {
             let line = rollup.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
@@ -53,20 +57,54 @@ fn held(host: &Host) -> BTreeMap<&'static str, Held> {
     sum
 }
 
-/// Adds the figures for what runs in the host now. `promised`: whether the targets are for this state.
+/// Which of the program's roles a command line asks for; live checks come and go and are not counted.
+fn role(arguments: &str) -> Option<&'static str> {
+    let mut arguments = arguments.split('\0').skip_while(|argument| *argument != "--role");
+    match arguments.nth(1)? {
+        "worldd" => Some("worldd"),
+        "gateway" => Some("gateway"),
+        _ => None,
+    }
+}
+
+/// What each state must hold: rootd and userd have one promise, a world's services another for each.
+#[derive(Debug, Clone, Copy)]
+pub struct Promised {
+    /// Whether rootd's and userd's are for this state.
+    pub daemons: bool,
+    /// The promise about worldd, MiB.
+    pub worldd: Option<f64>,
+}
+
+/// worldd with its time service alone, phase 0.
+pub const WORLDD_OF_NETWORK: f64 = 15.0;
+/// worldd with everything.
+pub const WORLDD: f64 = 64.0;
+
+/// Adds the figures for what runs in the host now.
 ///
 /// # Errors
 /// A part does not run.
-pub fn measure(report: &mut Report, host: &Host, state: &str, promised: bool) -> Result<()> {
+pub fn measure(report: &mut Report, host: &Host, state: &str, promised: Promised) -> Result<()> {
     let held = held(host);
     report.heading(&format!("Memory at rest, {state}"));
-    for (part, target) in [("rootd", Some(24.0)), ("userd", Some(40.0)), ("worldd", Some(15.0)), ("attendants", None)] {
-        let found = held.get(part).cloned().unwrap_or_default();
-        ensure!(found.processes > 0, "no process of {part} runs");
+    let of_daemons = |most: f64| Some(most).filter(|_| promised.daemons);
+    let parts = [
+        ("rootd", of_daemons(24.0)),
+        ("userd", of_daemons(40.0)),
+        ("worldd", promised.worldd),
+        ("gateway", None),
+        ("attendants", None),
+    ];
+    for (part, target) in parts {
+        let Some(found) = held.get(part) else {
+            ensure!(part == "gateway", "no process of {part} runs");
+            continue;
+        };
         let mib = |kib: u64| kib as f64 / 1024.0;
-        // One worldd per world (and its live checks' client, the same program): the promise is about each.
-        let rss = if part == "worldd" { found.largest_rss } else { found.rss };
-        let target = target.filter(|_| promised).map_or(Target::None, Target::AtMost);
+        // One of each per world: the promise is about each.
+        let rss = if ["worldd", "gateway"].contains(&part) { found.largest_rss } else { found.rss };
+        let target = target.map_or(Target::None, Target::AtMost);
         report.add(Figure::single(format!("memory.{state}.{part}.rss"), mib(rss), "MiB", target));
         for (name, rss) in found.names.iter().filter(|_| found.names.len() > 1) {
             report.add(Figure::single(format!("memory.{state}.{part}.rss.{name}"), mib(*rss), "MiB", Target::None));
