@@ -134,7 +134,10 @@ pub enum Command {
         #[command(subcommand)]
         command: Pki,
     },
-    /// Show the passwords, client secrets and keys of a world; only its owner may.
+    /// Show the passwords, client secrets and keys of your world.
+    ///
+    /// They go to standard output, in clear. Other users are not shown them; of an administrator who looks, the owner is
+    /// told by an event, `credentials.shown`.
     Credentials {
         /// The world; may be omitted when you have exactly one.
         world: Option<String>,
