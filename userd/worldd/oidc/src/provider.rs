@@ -340,23 +340,27 @@ impl Provider {
         moment: Moment,
     ) -> Result<Login, ChangeError> {
         let account = digest(&format!("{realm}\0{}", username.to_lowercase()));
-        let (user_id, stored) = {
+        {
             let mut inner = self.lock();
             let is_allowed = inner.sources.take(&source, moment.monotonic_ms).is_ok()
                 && inner.accounts.take(&account, moment.monotonic_ms).is_ok();
             if !is_allowed {
                 return Ok(Login::TooOften);
             }
-            let realm = inner.realms.get(realm).ok_or(ChangeError::NoRealm)?;
-            let user = realm.user_named(username).filter(|user| user.enabled);
-            (user.map(|user| user.id.clone()), user.and_then(|user| user.password.clone()))
-        };
+        }
         if password.expose().len() > MAX_PASSWORD_BYTES {
             return Ok(Login::Wrong);
         }
         let Ok(_place) = self.waiting.try_acquire() else { return Ok(Login::Busy) };
         // One at a time: each takes 12 MiB and a core.
         let Ok(_turn) = self.hashing.acquire().await else { return Ok(Login::Busy) };
+        // Looked up in turn: the login before this one may have replaced the hash of the same account by a dearer one.
+        let (user_id, stored) = {
+            let inner = self.lock();
+            let realm = inner.realms.get(realm).ok_or(ChangeError::NoRealm)?;
+            let user = realm.user_named(username).filter(|user| user.enabled);
+            (user.map(|user| user.id.clone()), user.and_then(|user| user.password.clone()))
+        };
         let check = tokio::task::spawn_blocking(move || {
             let checked = check_password(stored.as_ref(), &password, &mut Kernel);
             (checked, stored)

@@ -102,6 +102,14 @@ async fn a_request_that_breaks_the_protocol_goes_back_as_an_error() {
 }
 
 #[tokio::test]
+async fn an_account_that_logs_in_for_the_first_time_twice_at_once_is_let_in_twice() {
+    // The first login replaces the generated password's cheap hash.
+    let site = site().await;
+    let (one, other) = tokio::join!(site.log_in(QUERY, now()), site.log_in(QUERY, now()));
+    assert_eq!((one.status, other.status), (303, 303), "{} {}", one.text, other.text);
+}
+
+#[tokio::test]
 async fn forged_login_forms_are_refused() {
     let site = site().await;
     let path = format!("{AUTHENTICATE}?{QUERY}");
