@@ -179,6 +179,8 @@ enum Rule {
     Anyone,
     /// The owner, and administrators.
     OwnerOrAdmin,
+    /// The owner alone, on either socket.
+    Owner,
     /// userd itself.
     Daemon,
 }
@@ -242,8 +244,8 @@ actions! {
     ViewCertificates => OwnerOrAdmin,
     /// Read what clients of a world trust.
     ViewTrust => OwnerOrAdmin,
-    /// Read the secrets of a world. An administrator is root-equivalent: it is allowed and told to the owner.
-    ViewCredentials => OwnerOrAdmin,
+    /// Read the secrets of a world.
+    ViewCredentials => Owner,
     /// Run all live checks of a world.
     Diagnose => OwnerOrAdmin,
     /// Read an operation.
@@ -292,6 +294,7 @@ pub fn decide<A: Act, O: Object>(principal: Principal, action: A, object: O) -> 
         (Rule::Anyone, Owner::Host, Role::User | Role::Admin) => true,
         (Rule::OwnerOrAdmin, Owner::User(_) | Owner::Everyone, Role::Admin) => true,
         (Rule::OwnerOrAdmin, Owner::User(owner), Role::User) => owner == principal.uid,
+        (Rule::Owner, Owner::User(owner), Role::User | Role::Admin) => owner == principal.uid,
         (Rule::Daemon, Owner::User(_), Role::Daemon) => true,
         _ => false,
     };
@@ -319,6 +322,14 @@ mod tests {
         assert!(decide(Principal::admin(ALICE), act::Down, slot(BOB)).is_ok());
         assert!(decide(Principal::user(ALICE), act::ViewEvents, AllOf(None)).is_err());
         assert!(decide(Principal::admin(ALICE), act::ViewEvents, AllOf(None)).is_ok());
+    }
+
+    #[test]
+    fn secrets_are_for_their_owner_alone() {
+        for principal in [Principal::user(ALICE), Principal::admin(ALICE)] {
+            assert!(decide(principal, act::ViewCredentials, slot(ALICE)).is_ok());
+            assert!(decide(principal, act::ViewCredentials, slot(BOB)).is_err());
+        }
     }
 
     #[test]

@@ -13,7 +13,6 @@ use crate::{
     decide::{Verdict, WorldRef, act},
     plan::secrets::kind_word,
     problem::{about, problem},
-    store::events::NewEvent,
 };
 
 /// Digits of a serial number at most (RFC 5280, section 4.1.2.2: 20 octets).
@@ -76,7 +75,7 @@ impl Orchestrator {
         Ok(shown(&trust))
     }
 
-    /// The secrets of a world. An administrator who is shown another's is told to the owner by an event.
+    /// The secrets of a world.
     ///
     /// # Errors
     /// A [`Problem`]
@@ -84,15 +83,10 @@ impl Orchestrator {
         &self,
         verdict: Verdict<act::ViewCredentials, WorldRef>,
     ) -> Result<Vec<WorldCredential>, Problem> {
-        let (world, principal) = (verdict.object(), verdict.principal());
+        let world = verdict.object();
         let what = format!("cannot show the secrets of world \"{}\"", world.name);
         let held = self.held_secrets(world).await.map_err(|inner| about(inner, &what))?;
-        tracing::info!(world = %world.id, uid = %principal.uid(), admin = principal.is_admin(), "secrets are shown");
-        if principal.uid() != world.owner {
-            let message = format!("administrator {} was shown the secrets", principal.uid());
-            let shown = NewEvent::new("credentials.shown", None, message);
-            self.store().tell(&verdict, shown).await.map_err(|error| error.problem(&what))?;
-        }
+        tracing::info!(world = %world.id, uid = %verdict.principal().uid(), "secrets are shown");
         let shown = held.into_iter().map(|held| WorldCredential {
             kind: kind_word(held.kind).to_owned(),
             secret: held.secret.expose().to_owned(),

@@ -106,8 +106,8 @@ fn fill(realm: &Realm, client: &mut Client, metadata: &Metadata) -> Result<bool,
     client.post_logout_redirect_uris = check_uris(&metadata.post_logout_redirect_uris).map_err(bad_uri)?;
     let backchannel: Vec<String> = metadata.backchannel_logout_uri.iter().cloned().collect();
     client.backchannel_logout_uri = check_uris(&backchannel).map_err(bad_uri)?.pop_first();
-    if client.backchannel_logout_uri.as_ref().is_some_and(|uri| !uri.starts_with("http")) {
-        return Err(invalid("backchannel_logout_uri is not http or https"));
+    if client.backchannel_logout_uri.as_ref().is_some_and(|uri| !uri.starts_with("https://")) {
+        return Err(invalid("backchannel_logout_uri is not https"));
     }
     let types = metadata.grant_types.clone().unwrap_or_else(|| BTreeSet::from(["authorization_code".to_owned()]));
     client.grant_types = types

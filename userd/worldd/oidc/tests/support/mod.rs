@@ -84,7 +84,7 @@ async fn fill(provider: &Provider) -> Secret {
     web.secret_digest = Some(digest(SECRET));
     web.redirect_uris.insert(CALLBACK.into());
     web.post_logout_redirect_uris.insert("http://127.0.0.1:9/bye".into());
-    web.backchannel_logout_uri = Some("http://127.0.0.1:9/backchannel".into());
+    web.backchannel_logout_uri = Some("https://127.0.0.1:9/backchannel".into());
     web.grant_types = all.clone();
     web.roles.insert("admin".into());
     let mut spa = Client::new("spa", now());

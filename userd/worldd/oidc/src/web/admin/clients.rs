@@ -71,8 +71,8 @@ impl Sent {
             client.post_logout_redirect_uris = check_uris(uris).map_err(bad)?;
         }
         if let Some(uri) = self.backchannel_logout_uri {
-            if !uri.starts_with("http") {
-                return Err("the address for logouts is not http or https");
+            if !uri.starts_with("https://") {
+                return Err("the address for logouts is not https");
             }
             client.backchannel_logout_uri = check_uris(&[uri]).map_err(bad)?.pop_first();
         }
