@@ -25,7 +25,7 @@ mod together;
 
 use std::{
     fs,
-    os::unix::fs::chown,
+    os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -35,7 +35,7 @@ use figures::Report;
 use inside::User;
 use memory::Promised;
 use netengine_rootd::sys::netns::{self, Netlink};
-use netengine_tests::{ALICE, Host, USERD, root};
+use netengine_tests::{ALICE, Host, ROOT, USERD, root};
 
 struct Options {
     quick: bool,
@@ -92,9 +92,10 @@ fn measure(options: &Options, report: &mut Report) -> Result<()> {
     let home = netns::of_socket(netns::netlink(Netlink::Route)?)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let take = |quick: usize, full: usize| if options.quick { quick } else { full };
-    // On a disk, as in an installation: a test host's own /var/lib is memory.
+    // On a disk, as in an installation: a test host's own /var/lib is memory. Others pass through to their own places.
     let state = tempfile::Builder::new().prefix("netengine-bench-").tempdir_in("/var/tmp")?;
     chown(state.path(), Some(USERD.uid), Some(USERD.gid))?;
+    fs::set_permissions(state.path(), fs::Permissions::from_mode(0o711))?;
     println!("state on {}; journal on tmpfs, as /run is everywhere", file_system(state.path())?);
 
     if options.wants("calls") || options.wants("large") {
@@ -104,7 +105,7 @@ fn measure(options: &Options, report: &mut Report) -> Result<()> {
             runtime.block_on(calls::measure(report, take(1000, 10_000), &client))?;
         }
         if options.wants("large") {
-            let host = full_host(state.path());
+            let host = full_host(state.path())?;
             let spec = host.file("large.yaml", &large::spec("large"));
             let mut user = User::new(&host, ALICE)?;
             large::measure(report, take(3, 11), &home, &runtime, &client, &mut user, &spec)?;
@@ -114,7 +115,7 @@ fn measure(options: &Options, report: &mut Report) -> Result<()> {
         }
     }
     let host_and_user = || {
-        let host = full_host(state.path());
+        let host = full_host(state.path())?;
         let user = User::new(&host, ALICE)?;
         Ok::<_, anyhow::Error>((host, user))
     };
@@ -155,7 +156,7 @@ fn services(options: &Options, report: &mut Report, host: &Host, user: &mut User
     if options.wants("whois") {
         services::whois(report, rounds, seconds, user)?;
     }
-    memory::measure(report, host, "busy", Promised { daemons: false, worldd: Some(memory::WORLDD) })?;
+    memory::measure(report, host, "busy", Promised { daemons: false, worldd: None })?;
     // From here on worldd has one core.
     if options.wants("dns") {
         let (rounds, seconds) = if options.quick { (3, 2) } else { (7, 5) };
@@ -178,18 +179,27 @@ fn rootd_only() -> Host {
     host
 }
 
-/// A host with all daemons, quotas for a crowd, and userd's database in a fresh file under `state`.
-fn full_host(state: &Path) -> Host {
-    let database = state.join("state.db");
+/// A host with all daemons, quotas for a crowd, and in fresh places under `state` userd's database and what persistent worlds keep.
+fn full_host(state: &Path) -> Result<Host> {
+    let (database, worlds) = (state.join("state.db"), state.join("worlds"));
     for suffix in ["", "-wal", "-shm"] {
         let _ = fs::remove_file(format!("{}{suffix}", database.display()));
     }
+    let _ = fs::remove_dir_all(&worlds);
+    fs::create_dir(&worlds)?;
+    let mut host = Host::bare();
+    let kept = "/var/lib/netengine-worlds";
+    host.shell(ROOT, &format!("mkdir -p {kept} && mount --bind {} {kept}", worlds.display()));
+    let units = host.copy_units(&repository().join("systemd"));
     let drop_in = format!(
         "[Service]\nEnvironment=NETENGINE_DB_URL=sqlite://{}\nEnvironment=NETENGINE_QUOTA_WORLDS=4096\n\
-         Environment=NETENGINE_QUOTA_NODES=16384\nEnvironment=NETENGINE_QUOTA_LINKS=65536\n",
+         Environment=NETENGINE_QUOTA_NODES=16384\nEnvironment=NETENGINE_QUOTA_LINKS=65536\n\
+         Environment=NETENGINE_QUOTA_OPERATIONS=16\n",
         database.display()
     );
-    Host::with_drop_ins(&[("netengine-userd.service", &drop_in)])
+    host.file("units/netengine-userd.service.d/bench.conf", &drop_in);
+    host.start_daemons(&units, &["netengine-spawn", "netengine-rootd", "netengine-userd"]);
+    Ok(host)
 }
 
 fn repository() -> &'static Path {

@@ -133,10 +133,20 @@ impl Knot {
         let script = format!(
             "set -e; cd $(mktemp -d); dig @{NAME_SERVER} -y '{key}' {ZONE} AXFR +noall +answer | sed '$d' >zone
              cat >conf <<EOF
-server: {{rundir: \"$PWD\", listen: {address}@53, udp-workers: 1, tcp-workers: 1, background-workers: 1}}
-database: {{storage: \"$PWD\"}}
-log: [{{target: stderr, any: warning}}]
-zone: [{{domain: {ZONE}, file: \"$PWD/zone\"}}]
+server:
+    rundir: \"$PWD\"
+    listen: {address}@53
+    udp-workers: 1
+    tcp-workers: 1
+    background-workers: 1
+database:
+    storage: \"$PWD\"
+log:
+  - target: stderr
+    any: warning
+zone:
+  - domain: {ZONE}
+    file: \"$PWD/zone\"
 EOF
              exec taskset -c {} knotd -c conf",
             cores::SERVER

@@ -29,7 +29,7 @@ const WHOIS: &str = "10.0.0.9";
 
 fn spec() -> String {
     let mut text = format!(
-        "metadata: {{name: {WORLD}}}\nsubstrate:\n  networks:\n    platform: {{subnet: 172.28.0.0/16}}\n    \
+        "metadata: {{name: {WORLD}, lifecycle: persistent}}\nsubstrate:\n  networks:\n    platform: {{subnet: 172.28.0.0/16}}\n    \
          core: {{subnet: 10.0.0.0/24, vantage_hosts: 2}}\n  gateway: {{platform_ip: 172.28.0.1, core_ip: 10.0.0.1}}\n\
          dns:\n  tlds:\n    - {{name: internal, listen_ip: 10.0.0.4}}\n    - {{name: corp, listen_ip: {NAME_SERVER}}}\n\
          pki: {{}}\nidentity_platform: {{}}\nidentity_inworld: {{}}\nands: {{}}\norg_apps: {{}}\ngateway_portal: {{}}\n\
