@@ -1,8 +1,11 @@
-//! NOTIFY (RFC 1996): telling secondary servers that a zone has changed.
+//! NOTIFY (RFC 1996): telling secondary servers and resolvers that a zone has changed, and being told.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, future::Future, net::IpAddr, sync::Arc};
 
-use tokio::{sync::broadcast::error::RecvError, task::JoinSet};
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    task::JoinSet,
+};
 
 use crate::{
     authority::Clock,
@@ -11,11 +14,11 @@ use crate::{
     resolve::Upstream,
     wire::{
         CLASS_IN, Opcode, Rcode, flag,
-        read::Header,
+        read::{Header, Parsed},
         tsig::{Key, Signer},
         write::{Section, Writer},
     },
-    zone::{Store, Zone},
+    zone::{Delta, Store, Zone},
 };
 
 /// Zones told of at once.
@@ -31,6 +34,28 @@ pub struct Secondary {
     pub address: IpAddr,
     /// What the message is signed with; unsigned without.
     pub key: Option<Arc<Key>>,
+}
+
+/// A zone is said to have changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// The zone.
+    pub zone: Name,
+    /// What whoever says so is answered: that notice is taken.
+    pub answer: Vec<u8>,
+}
+
+/// Reads a notice (RFC 1996, section 4); `None` for everything else. Who sent it is for the caller to judge.
+pub fn receive(request: &[u8]) -> Option<Notice> {
+    let header = Header::read(request).filter(|header| !header.is_response() && header.opcode() == Opcode::NOTIFY)?;
+    let question = Parsed::read(request).ok()?.question?;
+    if question.rtype != Rtype::SOA || question.class != CLASS_IN {
+        return None;
+    }
+    let mut writer = Writer::new(header.id, flag::QR | flag::AA | u16::from(Opcode::NOTIFY.0) << 11, 512);
+    // A question of at most 259 bytes fits.
+    let _ = writer.question(&question.name, question.rtype, question.class);
+    Some(Notice { zone: question.name, answer: writer.finish() })
 }
 
 /// The message that tells of a zone as it is now. `now` is in seconds since 1970.
@@ -68,16 +93,26 @@ pub async fn tell<U: Upstream>(upstream: &U, zone: &Zone, secondary: &Secondary,
     false
 }
 
-/// Tells the secondaries of each zone that changes, until it is dropped. `secondaries` says who they are at that
+/// Tells the secondaries of each zone that changes from this call on, until it is dropped. `secondaries` says who they are at that
 /// moment. Zones are told of at the same time, at most [`AT_ONCE`] messages; a zone that changes while it is told of is told of
 /// again after.
-pub async fn inform<U: Upstream, C: Clock>(
+pub fn inform<U: Upstream, C: Clock>(
+    store: Arc<Store>,
+    upstream: Arc<U>,
+    clock: Arc<C>,
+    secondaries: impl Fn(&Name) -> Vec<Secondary>,
+) -> impl Future<Output = ()> {
+    let deltas = store.follow();
+    inform_of(deltas, store, upstream, clock, secondaries)
+}
+
+async fn inform_of<U: Upstream, C: Clock>(
+    mut deltas: Receiver<Arc<Delta>>,
     store: Arc<Store>,
     upstream: Arc<U>,
     clock: Arc<C>,
     secondaries: impl Fn(&Name) -> Vec<Secondary>,
 ) {
-    let mut deltas = store.follow();
     let mut due: BTreeSet<Name> = BTreeSet::new();
     let mut telling: JoinSet<Name> = JoinSet::new();
     let mut busy: BTreeSet<Name> = BTreeSet::new();
@@ -119,10 +154,7 @@ mod tests {
     use crate::{
         name::Name,
         record::Soa,
-        wire::{
-            read::Parsed,
-            tsig::{Algorithm, Checked, Keyring, check},
-        },
+        wire::tsig::{Algorithm, Checked, Keyring, check},
     };
 
     struct Recording(Mutex<Vec<Vec<u8>>>);
@@ -153,6 +185,10 @@ mod tests {
         let parsed = Parsed::read(&asked[1]).expect("a message");
         assert_eq!(parsed.header.opcode(), Opcode::NOTIFY);
         assert_eq!(parsed.question.as_ref().map(|question| &question.name), Some(&name("x")));
+        let notice = receive(&asked[1]).expect("a notice");
+        assert_eq!((&notice.zone, &notice.answer[..2], notice.answer[3] & 15), (&name("x"), &asked[1][..2], 0));
+        assert_eq!(receive(&notice.answer), None, "an answer is no notice");
+        assert!((0..asked[1].len()).all(|length| receive(&asked[1][..length]).is_none()), "nor is a part of one");
         let mut keys = Keyring::default();
         keys.insert(key);
         assert!(matches!(check(&asked[1], &parsed, &keys, 1100), Ok(Checked::Signed(_))));

@@ -8,8 +8,9 @@ use netengine_dns::{
     dnssec::{Schedule, Secret, Signing},
     journal::FileJournal,
     name::Name,
+    notify::{Secondary, inform, tell},
     plan::{HostAddress, Plan},
-    resolve::Hint,
+    resolve::{Hint, Network},
     serve::{Limiter, TcpLimits, serve_tcp, serve_udp},
     wire::tsig::{Algorithm, Key},
     zone::Store,
@@ -38,6 +39,8 @@ pub const PORT: u16 = 53;
 const TRANSFER_KEY: &str = "transfer";
 /// The key that may only change.
 const UPDATE_KEY: &str = "update";
+/// The phase from which the world has a resolver.
+const RESOLVER: u8 = 2;
 /// The longest that keys of zones are left alone: a clock that jumps is noticed by then.
 const LOOK: Duration = Duration::from_secs(3600);
 
@@ -56,6 +59,9 @@ struct Zones {
     signing: Option<(Arc<Signing>, JoinHandle<()>)>,
     /// Told after zones came or went.
     resign: Arc<Notify>,
+    informing: Option<(Road, JoinHandle<()>)>,
+    /// Changes of a run before this one were put back: the resolver may not have been told of the last of them.
+    is_restored: bool,
 }
 
 impl Drop for Zones {
@@ -63,7 +69,19 @@ impl Drop for Zones {
         if let Some((_, task)) = &self.signing {
             task.abort();
         }
+        if let Some((_, task)) = &self.informing {
+            task.abort();
+        }
     }
+}
+
+/// How the world's resolver is told of changes: both ends lie in one network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Road {
+    /// The address of a name server.
+    from: IpAddr,
+    /// An address of the resolver.
+    to: IpAddr,
 }
 
 /// Everything the names of a world follow from.
@@ -111,11 +129,12 @@ impl Dns {
         if let Err(why) = &changed {
             error!(service = "dns", "{why}");
         }
-        let Some(zones) = &self.zones else {
+        let Some(zones) = &mut self.zones else {
             let why = changed.err().unwrap_or_default();
             places.into_iter().for_each(|place| self.listeners.fail(place, why.clone()));
             return;
         };
+        zones.inform(road(wish.spec, &zones.plan).filter(|_| wish.up_to >= RESOLVER));
         zones.authority.set_access(access(&zones.store, wish.credentials));
         let authority = zones.authority.clone();
         self.listeners.arrange(&places, async |place| listen(place.address, authority.clone()).await).await;
@@ -180,6 +199,16 @@ impl Dns {
     }
 }
 
+/// The first there is.
+fn road(spec: &Spec, plan: &Plan) -> Option<Road> {
+    let networks = spec.networks();
+    plan.addresses().into_iter().find_map(|from| {
+        let IpAddr::V4(v4) = from else { return None };
+        let network = networks.iter().find(|network| network.subnet.contains(&v4))?;
+        Some(Road { from, to: network.gateway.into() })
+    })
+}
+
 /// Where name servers are to listen, each with its phase: the root is phase 1, what hangs below it phase 2.
 fn places(spec: &Spec, plan: &Plan, up_to: u8) -> BTreeSet<Place> {
     let listen = spec.listen_addresses();
@@ -218,7 +247,36 @@ impl Zones {
             }
         };
         info!(service = "dns", "{} zones{}", plan.zones.len(), if signing.is_some() { ", signed" } else { "" });
-        Ok(Self { plan, store, authority, signing, resign })
+        let is_restored = restored.records > 0;
+        Ok(Self { plan, store, authority, signing, resign, informing: None, is_restored })
+    }
+
+    /// Has the resolver told of every change from now on, this way.
+    fn inform(&mut self, road: Option<Road>) {
+        let is_same = |(old, task): &(Road, JoinHandle<()>)| Some(*old) == road && !task.is_finished();
+        if self.informing.as_ref().is_some_and(is_same) {
+            return;
+        }
+        if let Some((_, task)) = self.informing.take() {
+            task.abort();
+        }
+        let Some(road) = road else { return };
+        let network = Arc::new(Network { source: Some(road.from), ..Network::default() });
+        let resolver = Secondary { address: road.to, key: None };
+        let root = self.store.snapshot().zone(&Name::root()).cloned().filter(|_| self.is_restored);
+        let told = resolver.clone();
+        let changes =
+            inform(self.store.clone(), network.clone(), Arc::new(System::default()), move |_| vec![told.clone()]);
+        self.informing = Some((
+            road,
+            tokio::spawn(async move {
+                if let Some(root) = root {
+                    // What it does is in the log.
+                    let _ = tell(network.as_ref(), &root, &resolver, unix()).await;
+                }
+                changes.await;
+            }),
+        ));
     }
 
     /// Whether the difference is one of records, zones and addresses only.

@@ -9,7 +9,12 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use axum::{Router, extract::Request, response::Response};
+use axum::{
+    Router,
+    extract::Request,
+    http::{StatusCode, header, uri::Authority},
+    response::{IntoResponse, Response},
+};
 use netengine_pki::{
     ca::{Profile, Profiles},
     http::{Limit, SwappedCertificate, serve, serve_tls, server_config},
@@ -52,22 +57,54 @@ pub struct Https {
     listeners: Listeners,
 }
 
-/// A router that may be replaced while connections go on.
+/// A router that may be replaced while connections go on, and the hosts that it answers for; without any, for all.
 #[derive(Clone)]
-struct Swapped(Arc<RwLock<Router>>);
+struct Swapped(Arc<RwLock<(Router, Arc<Hosts>)>>);
 
 impl Swapped {
+    fn new(router: Router, hosts: Hosts) -> Self {
+        Self(Arc::new(RwLock::new((router, Arc::new(hosts)))))
+    }
+
     fn router(&self) -> Router {
         let swapped = self.clone();
         Router::new().fallback(async move |request: Request| -> Response {
-            let router = swapped.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+            let (router, hosts) = swapped.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+            if !hosts.is_one_of(&request) {
+                return (StatusCode::MISDIRECTED_REQUEST, "there is no such host here\n").into_response();
+            }
             let Ok(response) = router.oneshot(request).await.map_err(|never: Infallible| never);
             response
         })
     }
 
-    fn set(&self, router: Router) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = router;
+    fn set(&self, router: Router, hosts: Hosts) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = (router, Arc::new(hosts));
+    }
+}
+
+/// The names and addresses of a certificate, in lower case.
+#[derive(Debug)]
+struct Hosts(BTreeSet<String>);
+
+impl Hosts {
+    fn of(names: &BTreeSet<Identifier>) -> Self {
+        Self(names.iter().map(|name| name.to_string().to_ascii_lowercase()).collect())
+    }
+
+    /// Whether a request is for one of them, and for no other at the same time (RFC 9110, sections 7.2 and 7.4).
+    fn is_one_of(&self, request: &Request) -> bool {
+        let mut said = request.headers().get_all(header::HOST).iter();
+        let (host, next) = (said.next(), said.next());
+        let host = host.map(|value| value.to_str().ok().and_then(|text| text.parse::<Authority>().ok()));
+        let ours = |authority: &Authority| {
+            let host = authority.host().trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
+            !authority.as_str().contains('@') && self.0.contains(&host.to_ascii_lowercase())
+        };
+        self.0.is_empty()
+            || next.is_none()
+                && matches!(host, Some(Some(authority)) if ours(&authority))
+                && request.uri().authority().is_none_or(ours)
     }
 }
 
@@ -159,15 +196,16 @@ impl Endpoint {
         renewal: Option<Renewal>,
     ) -> Result<Served, String> {
         let router = self.router?;
+        let hosts = Hosts::of(&self.names);
         let secured = match (self.names.is_empty(), old.as_ref().and_then(|old| old.secured.as_ref())) {
             (true, _) => None,
             (false, Some(old)) if old.is_as(&self.names, issuer.as_ref().ok(), renewal) => None,
             (false, _) => Some(Secured::new(self.names, issuer?, renewal, old.as_ref()).await?),
         };
         Ok(match old {
-            None => Served { router: Swapped(Arc::new(RwLock::new(router))), secured },
+            None => Served { router: Swapped::new(router, hosts), secured },
             Some(mut old) => {
-                old.router.set(router);
+                old.router.set(router, hosts);
                 old.secured = secured.or(old.secured);
                 old
             }
@@ -227,4 +265,38 @@ async fn listen(place: &Place, served: &Served) -> std::io::Result<Serving> {
             Box::pin(async move { serve_tls(listener, config, router, limit).await.map(|never| match never {}) })
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    #[test]
+    fn a_request_is_for_one_host_of_the_certificate() {
+        let hosts = Hosts::of(
+            &["ca.test", "2001:db8::1"]
+                .map(|name| match name.parse() {
+                    Ok(address) => Identifier::Ip(address),
+                    Err(_) => Identifier::dns(name).expect("a name"),
+                })
+                .into(),
+        );
+        let is_ours = |uri: &str, said: &[&str]| {
+            let mut request = Request::builder().uri(uri);
+            for host in said {
+                request = request.header(header::HOST, *host);
+            }
+            hosts.is_one_of(&request.body(Body::empty()).expect("a request"))
+        };
+        for good in ["ca.test", "CA.test", "ca.test:443", "ca.test.", "[2001:db8::1]", "[2001:db8::1]:443"] {
+            assert!(is_ours("/", &[good]), "{good}");
+        }
+        for bad in ["", "evil.test", "ca.test.evil", "ca.test@evil", "evil@ca.test", "ca.test evil", "2001:db8::1/x"] {
+            assert!(!is_ours("/", &[bad]), "{bad}");
+        }
+        assert!(!is_ours("/", &[]) && !is_ours("/", &["ca.test", "ca.test"]));
+        assert!(is_ours("https://ca.test/", &["ca.test"]) && !is_ours("https://evil.test/", &["ca.test"]));
+    }
 }

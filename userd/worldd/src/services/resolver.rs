@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use netengine_dns::{
     dnssec::Anchor,
     name::Name,
+    notify,
     plan::Plan,
     record::{Rdata, Rtype},
     resolve::{Cache, Forward, Network, Resolver as Recursive},
@@ -60,6 +61,9 @@ pub struct Resolver {
 struct Inside {
     names: Names,
     networks: RwLock<Vec<IpNet>>,
+    /// The addresses of the world's name servers, whose word it takes that a zone has changed. A forged word costs what is
+    /// remembered of the zone, nothing else.
+    servers: RwLock<BTreeSet<IpAddr>>,
 }
 
 impl Handler for Inside {
@@ -70,6 +74,11 @@ impl Handler for Inside {
             return Reply::Silence;
         }
         drop(networks);
+        let is_server = || self.servers.read().unwrap_or_else(PoisonError::into_inner).contains(&source);
+        if let Some(notice) = notify::receive(request).filter(|_| is_server()) {
+            self.names.forget_zone(&notice.zone);
+            return Reply::Message(notice.answer);
+        }
         self.names.handle(request, peer)
     }
 }
@@ -94,10 +103,13 @@ impl Resolver {
                 let limiter = Limiter::new(0, 2);
                 let cache = Cache::new(NAMES);
                 let names = Recursive::new(Network::default(), System::default(), hints(&plan), cache, limiter);
-                self.inside.insert(Arc::new(Inside { names, networks: RwLock::default() })).clone()
+                self.inside
+                    .insert(Arc::new(Inside { names, networks: RwLock::default(), servers: RwLock::default() }))
+                    .clone()
             }
         };
         *inside.networks.write().unwrap_or_else(PoisonError::into_inner) = networks(spec);
+        *inside.servers.write().unwrap_or_else(PoisonError::into_inner) = plan.addresses().into_iter().collect();
         inside.names.set_anchors(anchors(&desired.trust));
         let forward = forward(spec);
         if self.forward.as_ref() != Some(&forward) {

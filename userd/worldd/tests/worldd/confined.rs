@@ -153,8 +153,7 @@ fn landlock_leaves_one_directory() {
             || fs::read_dir("/").is_ok()
             || fs::write("../x", "x").is_ok()
             || fs::create_dir("d").is_ok()
-            || std::os::unix::fs::symlink("/", "s").is_ok()
-            || std::net::TcpListener::bind("127.0.0.1:0").is_ok();
+            || std::os::unix::fs::symlink("/", "s").is_ok();
         exit(match (level.contains("not enforced"), inside, outside) {
             (false, true, false) => 0,
             _ => 3,

@@ -2,6 +2,7 @@
 //!
 //! Needs root (to make the namespace), util-linux, iproute2, chrony, ntpdate, bind9-dnsutils and curl.
 
+mod changes;
 mod confined;
 mod control;
 mod harness;

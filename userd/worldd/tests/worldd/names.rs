@@ -5,7 +5,7 @@ use crate::{
     spec::{assert_serving, desired, example},
 };
 
-fn dig(world: &World, arguments: &[&str]) -> String {
+pub fn dig(world: &World, arguments: &[&str]) -> String {
     let arguments: Vec<&str> = ["+time=2", "+tries=1"].iter().chain(arguments).copied().collect();
     let output = world.run("dig", &arguments);
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -13,6 +13,12 @@ fn dig(world: &World, arguments: &[&str]) -> String {
 
 /// The key `update` or `transfer` of the test.
 const KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+
+/// Sends commands of nsupdate to the platform zone's server, in the notation of printf(1), with this key.
+pub fn update(world: &World, key: &str, commands: &str) -> bool {
+    let script = format!("server 10.0.0.3\\nkey hmac-sha256:{key} {KEY}\\n{commands}\\nsend\\n");
+    world.run("sh", &["-c", &format!("printf '{script}' | nsupdate")]).status.success()
+}
 
 #[test]
 fn every_name_resolves_from_the_root_down_and_back() {
@@ -82,11 +88,7 @@ fn transfers_and_updates_want_their_own_key() {
     };
     assert!(transfer("transfer").contains("ca.platform.internal."));
     assert!(!transfer("update").contains("ca.platform.internal."));
-    let update = |key: &str, owner: &str| {
-        let script =
-            format!("server 10.0.0.3\\nkey hmac-sha256:{key} {KEY}\\nupdate add {owner} 60 TXT hello\\nsend\\n");
-        world.run("sh", &["-c", &format!("printf '{script}' | nsupdate")]).status.success()
-    };
+    let update = |key: &str, owner: &str| self::update(&world, key, &format!("update add {owner} 60 TXT hello"));
     assert!(!update("transfer", "x.platform.internal"));
     assert!(update("update", "x.platform.internal"));
     assert!(!update("update", "x.example.com"));

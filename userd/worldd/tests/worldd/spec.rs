@@ -4,7 +4,6 @@ use std::{
     fs::File,
     io::Write,
     net::IpAddr,
-    os::fd::AsRawFd,
     path::Path,
     process::{Child, Command, Stdio},
 };
@@ -25,8 +24,13 @@ const USER: [&str; 7] =
 
 /// An example that is shipped, with values of its own.
 pub fn example(name: &str, sets: &[&str]) -> Spec {
+    example_with(name, sets, |text| text)
+}
+
+/// An example that is shipped, changed.
+pub fn example_with(name: &str, sets: &[&str], change: impl FnOnce(String) -> String) -> Spec {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(format!("{name}.yaml"));
-    let base = Source { name: name.to_owned(), text: std::fs::read_to_string(file).expect("an example") };
+    let base = Source { name: name.to_owned(), text: change(std::fs::read_to_string(file).expect("an example")) };
     let sets = sets.iter().map(|set| (*set).to_owned()).collect();
     netengine_spec::load(&Sources { base, overlay: None, sets }, &|_: &str| None).expect("a good spec").spec
 }
@@ -98,12 +102,12 @@ impl World {
         self.child.kill().expect("lives");
         self.child.wait().expect("ends");
         let dir = self.dir.path().to_str().expect("text").to_owned();
-        let place = format!("--net=/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
         self.child = Command::new("nsenter")
-            .args([place.as_str(), "setpriv"])
+            // The namespace comes as standard input, and goes before worldd starts.
+            .args(["--net=/proc/self/fd/0", "sh", "-c", "exec \"$0\" \"$@\" </dev/null", "setpriv"])
             .args(USER)
             .args([BINARY, "--role", "worldd", "--world", WORLD, "--dir", &dir, "--peer-uid", "0"])
-            .stdin(Stdio::null())
+            .stdin(Stdio::from(namespace))
             .spawn()
             .expect("starts");
     }

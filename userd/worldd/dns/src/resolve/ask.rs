@@ -28,11 +28,13 @@ pub struct Network {
     pub port: u16,
     /// How long one try may take; there are two by UDP and one by TCP.
     pub patience: Duration,
+    /// The address that datagrams come from, to servers of its family; the kernel's choice without.
+    pub source: Option<IpAddr>,
 }
 
 impl Default for Network {
     fn default() -> Self {
-        Self { port: 53, patience: Duration::from_millis(800) }
+        Self { port: 53, patience: Duration::from_millis(800), source: None }
     }
 }
 
@@ -42,9 +44,9 @@ impl Upstream for Network {
         if stream {
             return within(self.patience, by_stream(server, &query)).await;
         }
-        match within(self.patience, by_datagram(server, &query)).await {
+        match within(self.patience, by_datagram(self.source, server, &query)).await {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                within(self.patience, by_datagram(server, &query)).await
+                within(self.patience, by_datagram(self.source, server, &query)).await
             }
             done => done,
         }
@@ -56,9 +58,10 @@ async fn within<T>(patience: Duration, work: impl Future<Output = io::Result<T>>
 }
 
 /// From a port the kernel picks at random for this question alone, and from that server only.
-async fn by_datagram(server: SocketAddr, query: &[u8]) -> io::Result<Vec<u8>> {
+async fn by_datagram(source: Option<IpAddr>, server: SocketAddr, query: &[u8]) -> io::Result<Vec<u8>> {
     let any = if server.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
-    let socket = UdpSocket::bind((any, 0)).await?;
+    let source = source.filter(|source| source.is_ipv4() == server.is_ipv4()).unwrap_or(any);
+    let socket = UdpSocket::bind((source, 0)).await?;
     socket.connect(server).await?;
     socket.send(query).await?;
     let mut buffer = vec![0; UDP_EDNS];

@@ -77,12 +77,14 @@ pub struct Cache {
     generation: usize,
     /// Chains of trust followed before this number rose are followed again.
     chains: u64,
+    /// What was asked for before this number rose is not remembered.
+    forgets: u64,
 }
 
 impl Cache {
     /// Remembers at most `names`.
     pub fn new(names: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), generation: (names / 2).max(1), chains: 0 }
+        Self { young: HashMap::new(), old: HashMap::new(), generation: (names / 2).max(1), chains: 0, forgets: 0 }
     }
 
     /// Names remembered now.
@@ -93,7 +95,13 @@ impl Cache {
     pub(super) fn clear(&mut self) {
         self.young.clear();
         self.old.clear();
+        self.forgets += 1;
         self.forget_trust();
+    }
+
+    /// Rises when something is forgotten: an answer that was on its way meanwhile may be older than that.
+    pub(super) fn forgets(&self) -> u64 {
+        self.forgets
     }
 
     /// Rises when chains of trust followed so far no longer count.
@@ -108,12 +116,21 @@ impl Cache {
 
     /// Forgets a name and, as they may exist now or no longer, the names between it and its zone.
     pub(super) fn forget(&mut self, name: &Name, zone: &Name) {
+        self.forgets += 1;
         let mut next = Some(name.clone());
         while let Some(name) = next.filter(|name| name.is_under(zone)) {
             self.young.remove(&name);
             self.old.remove(&name);
             next = name.parent();
         }
+    }
+
+    /// Forgets a zone and everything below it, with all chains of trust.
+    pub(super) fn forget_zone(&mut self, zone: &Name) {
+        self.forgets += 1;
+        self.forget_trust();
+        self.young.retain(|name, _| !name.is_under(zone));
+        self.old.retain(|name, _| !name.is_under(zone));
     }
 
     fn get(&mut self, name: &Name) -> Option<&Entry> {
@@ -299,6 +316,20 @@ mod tests {
         assert!(at(&mut cache, 110).is_none());
         cache.insert_set(&link(&name, 0), Duration::from_secs(200));
         assert!(at(&mut cache, 200).is_none(), "a TTL of 0 is for one answer only");
+    }
+
+    #[test]
+    fn a_zone_is_forgotten_with_all_below_and_nothing_else() {
+        let mut cache = Cache::new(100);
+        let names = ["a.b", "x.a.b", "xa.b", "b"].map(|text| Name::parse(text).expect("a name"));
+        names.iter().for_each(|name| cache.insert_set(&link(name, 1000), Duration::ZERO));
+        let before = cache.forgets();
+        cache.forget_zone(&names[0]);
+        let known = names.clone().map(|name| cache.find(&name, Rtype::A, Duration::ZERO).is_some());
+        assert_eq!(known, [false, false, true, true]);
+        assert!(cache.forgets() > before);
+        cache.forget_zone(&Name::root());
+        assert_eq!(cache.names(), 0);
     }
 
     #[test]

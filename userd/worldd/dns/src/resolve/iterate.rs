@@ -28,8 +28,11 @@ const DEPTH: u32 = 4;
 
 /// Resolves within the bounds; what exceeds them is SERVFAIL.
 pub(super) async fn resolve<U: Upstream, C: Clock>(shared: &Shared<U, C>, name: &Name, rtype: Rtype) -> Outcome {
-    let chains = shared.cache().chains();
-    let mut work = Work { shared, questions: QUESTIONS, effort: Effort::new(EFFORT), chains };
+    let (chains, forgets) = {
+        let cache = shared.cache();
+        (cache.chains(), cache.forgets())
+    };
+    let mut work = Work { shared, questions: QUESTIONS, effort: Effort::new(EFFORT), chains, forgets };
     work.resolve(name.clone(), rtype, DEPTH).await
 }
 
@@ -100,6 +103,8 @@ pub(super) struct Work<'s, U, C> {
     pub(super) effort: Effort,
     /// [`Cache::chains`](super::cache::Cache::chains) at the beginning.
     pub(super) chains: u64,
+    /// [`Cache::forgets`](super::cache::Cache::forgets) at the beginning.
+    forgets: u64,
 }
 
 type Resolving<'f> = Pin<Box<dyn Future<Output = Outcome> + Send + 'f>>;
@@ -154,8 +159,8 @@ impl<U: Upstream, C: Clock> Work<'_, U, C> {
     fn remember(&self, name: &Name, rtype: Rtype, found: &Found, security: Security) {
         let now = self.shared.clock.monotonic();
         let mut cache = self.shared.cache();
-        // Judged by anchors or keys that have changed meanwhile.
-        if security != Security::Indeterminate && cache.chains() != self.chains {
+        // Asked for before a change, or judged by anchors or keys that have changed meanwhile.
+        if cache.forgets() != self.forgets || security != Security::Indeterminate && cache.chains() != self.chains {
             return;
         }
         match found {
@@ -193,7 +198,11 @@ impl<U: Upstream, C: Clock> Work<'_, U, C> {
                 // Each referral is deeper than the one before, so there are at most as many as labels.
                 Some(Response::Referral(child, next, ttl)) => {
                     let now = self.shared.clock.monotonic();
-                    self.shared.cache().insert_servers(&child, next.clone(), ttl, now);
+                    let mut cache = self.shared.cache();
+                    if cache.forgets() == self.forgets {
+                        cache.insert_servers(&child, next.clone(), ttl, now);
+                    }
+                    drop(cache);
                     (zone, servers) = (child, next);
                 }
                 Some(Response::Truncated | Response::Lame) | None => return Found::Failure(Rcode::SERVFAIL),

@@ -148,6 +148,11 @@ impl<U: Upstream, C: Clock> Resolver<U, C> {
         }
     }
 
+    /// Forgets a zone of which is only known that it has changed (RFC 1996), and everything below it.
+    pub fn forget_zone(&self, zone: &Name) {
+        self.shared.cache().forget_zone(zone);
+    }
+
     /// Resolves one name; what is bogus is SERVFAIL.
     pub async fn resolve(&self, name: &Name, rtype: Rtype) -> Outcome {
         iterate::resolve(&self.shared, name, rtype).await.checked()

@@ -82,6 +82,18 @@ mod tests {
     }
 
     #[test]
+    fn a_wall_clock_that_jumps_ten_years_neither_frees_nor_holds_anybody() {
+        const TEN_YEARS_S: i64 = 10 * 365 * 86_400;
+        let mut limits = Limits::default();
+        let mut count = |wall, monotonic_ms| limits.count("orders", "a", 1, Now { wall, monotonic_ms }).is_ok();
+        assert!(count(0, 0));
+        assert!(!count(TEN_YEARS_S, 1), "a jump forward is no hour");
+        assert!(!count(-TEN_YEARS_S, 2), "nor is one back");
+        assert!(count(-TEN_YEARS_S, WINDOW_MS), "an hour is an hour, whatever the wall says");
+        assert!(!count(TEN_YEARS_S, WINDOW_MS + 1));
+    }
+
+    #[test]
     fn memory_is_bounded_whatever_is_counted() {
         let mut limits = Limits::default();
         for n in 0..(2 * KEYS as u64 + 10) {

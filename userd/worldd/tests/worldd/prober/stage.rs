@@ -55,6 +55,9 @@ pub struct Stage {
     _world: World,
 }
 
+/// A probe, whether it passes or which fault it finds, and words of its detail.
+pub type Case<'a> = (Probe, Result<(), Option<Fault>>, &'a str);
+
 impl Stage {
     /// Runs `serve` inside; what it returns is for the test, its tasks serve until the stage is dropped.
     pub fn new<T, F>(serve: impl FnOnce() -> F + Send + 'static) -> (Self, T)
@@ -90,8 +93,8 @@ impl Stage {
         }
     }
 
-    /// Runs all probes at once and compares each result: passed or which fault, and words of its detail.
-    pub fn expect(&mut self, trust: Trust, cases: Vec<(Probe, Result<(), Option<Fault>>, &str)>) {
+    /// Runs all probes at once and compares each result.
+    pub fn expect(&mut self, trust: Trust, cases: Vec<Case<'_>>) {
         let timed = cases.iter().map(|(probe, ..)| TimedProbe { timeout_ms: 5000, probe: probe.clone() });
         let results = self.probe_with(trust, timed.collect());
         assert_eq!(results.len(), cases.len());
