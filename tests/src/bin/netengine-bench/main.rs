@@ -156,7 +156,7 @@ fn services(options: &Options, report: &mut Report, host: &Host, user: &mut User
     if options.wants("whois") {
         services::whois(report, rounds, seconds, user)?;
     }
-    memory::measure(report, host, "busy", Promised { daemons: false, worldd: None })?;
+    memory::measure(report, host, "busy", Promised { daemons: false, worldd: Some(memory::WORLDD) })?;
     // From here on worldd has one core.
     if options.wants("dns") {
         let (rounds, seconds) = if options.quick { (3, 2) } else { (7, 5) };
