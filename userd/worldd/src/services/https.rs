@@ -99,7 +99,9 @@ impl Hosts {
         let host = host.map(|value| value.to_str().ok().and_then(|text| text.parse::<Authority>().ok()));
         let ours = |authority: &Authority| {
             let host = authority.host().trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
-            !authority.as_str().contains('@') && self.0.contains(&host.to_ascii_lowercase())
+            // The library takes a port that is none for a part of neither.
+            let is_whole = authority.port_u16().is_some() || authority.as_str() == authority.host();
+            is_whole && self.0.contains(&host.to_ascii_lowercase())
         };
         self.0.is_empty()
             || next.is_none()
@@ -293,7 +295,17 @@ mod tests {
         for good in ["ca.test", "CA.test", "ca.test:443", "ca.test.", "[2001:db8::1]", "[2001:db8::1]:443"] {
             assert!(is_ours("/", &[good]), "{good}");
         }
-        for bad in ["", "evil.test", "ca.test.evil", "ca.test@evil", "evil@ca.test", "ca.test evil", "2001:db8::1/x"] {
+        for bad in [
+            "",
+            "evil.test",
+            "ca.test.evil",
+            "ca.test@evil",
+            "evil@ca.test",
+            "ca.test:443.evil",
+            "ca.test:",
+            "ca.test evil",
+            "2001:db8::1/x",
+        ] {
             assert!(!is_ours("/", &[bad]), "{bad}");
         }
         assert!(!is_ours("/", &[]) && !is_ours("/", &["ca.test", "ca.test"]));
