@@ -28,10 +28,12 @@ const WAIT: Duration = Duration::from_secs(20);
 /// Pause after rootd could not be reached, first and longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 /// Restarts of one process of a world within [`RESTART_WINDOW`]; then it stays down until somebody looks.
-const RESTARTS: usize = 5;
+const RESTARTS: usize = 10;
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
 /// A repair gives up after this.
 const REPAIR_TIME: Duration = Duration::from_secs(60);
+/// How long a repair that another operation keeps waiting waits before it looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Follows rootd until `stop`.
 pub async fn follow_root(orchestrator: Orchestrator, stop: CancellationToken) {
@@ -132,7 +134,7 @@ async fn reconcile(orchestrator: &Orchestrator, scope: Scope) -> Result<(), Foll
             },
         };
         if let Some(reason) = reason {
-            repair(orchestrator, world, &reason).await?;
+            let _ = repair(orchestrator, world, &reason).await?;
         }
     }
     Ok(())
@@ -172,20 +174,38 @@ async fn whats_wrong(
     })
 }
 
-/// Begins to make a world what its spec says. Does nothing when an operation is at work on it or it is gone.
-async fn repair(orchestrator: &Orchestrator, world: WorldRef, reason: &str) -> Result<(), StoreError> {
-    let Some(stored) = orchestrator.store().load(&world).await? else { return Ok(()) };
-    let Some(spec) = stored.spec else { return Ok(()) };
-    let Some(verdict) = daemon_verdict(world.clone()) else { return Ok(()) };
+/// Begins to make a world what its spec says; whether it did. Does nothing when an operation is at work on it or it is gone.
+async fn repair(orchestrator: &Orchestrator, world: WorldRef, reason: &str) -> Result<bool, StoreError> {
+    let Some(stored) = orchestrator.store().load(&world).await? else { return Ok(false) };
+    let Some(spec) = stored.spec else { return Ok(false) };
+    let Some(verdict) = daemon_verdict(world.clone()) else { return Ok(false) };
     let deadline = time::now_ms().saturating_add(i64::try_from(REPAIR_TIME.as_millis()).unwrap_or(i64::MAX));
     let operation = orchestrator.new_operation(Kind::Repair, world, Some(spec), stored.up_to, Some(deadline));
     match orchestrator.store().begin_repair(&verdict, &operation, reason).await {
-        Err(StoreError::Conflict | StoreError::Gone) => Ok(()),
+        Err(StoreError::Conflict | StoreError::Gone) => Ok(false),
         Err(error) => Err(error),
         Ok(()) => {
             orchestrator.spawn(operation);
-            Ok(())
+            Ok(true)
         }
+    }
+}
+
+/// Begins a repair when no other operation is at work on the world any more: one that was may have seen the process before it
+/// ended. Gives up when that operation leaves a world that is not to run.
+async fn repair_after(orchestrator: &Orchestrator, world: WorldRef, reason: &str) -> Result<(), StoreError> {
+    let until = Instant::now() + REPAIR_TIME;
+    loop {
+        let Some(stored) = orchestrator.store().load(&world).await? else { return Ok(()) };
+        let is_begun = match stored.state {
+            WorldState::Ready | WorldState::Degraded => repair(orchestrator, world.clone(), reason).await?,
+            WorldState::Booting => false,
+            WorldState::Failed | WorldState::Stopping => return Ok(()),
+        };
+        if is_begun || Instant::now() > until {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 
@@ -231,7 +251,7 @@ async fn handle(
     let data = json!({ "process": process.to_string(), "ended": ended });
     let ended = NewEvent::new("process.ended", None, format!("{word} ended: {ended:?}")).data(data);
     orchestrator.store().tell(&verdict, ended).await?;
-    if !matches!(state, WorldState::Ready | WorldState::Degraded) {
+    if matches!(state, WorldState::Failed | WorldState::Stopping) {
         return Ok(());
     }
     let tries = restarts.entry((world, kind)).or_default();
@@ -244,15 +264,15 @@ async fn handle(
         };
     }
     tries.push(Instant::now());
-    // 0, 0.1, 0.4, 1.6, 6.4 seconds: a fault that passes costs little, one that stays costs nothing.
-    let exponent = u32::try_from(tries.len().saturating_sub(2)).unwrap_or(0);
-    let delay = if tries.len() == 1 { Duration::ZERO } else { Duration::from_millis(100) * 4u32.pow(exponent) };
+    // 0, 50, 100, 200, 400 ms, then 800: back within a second, and a fault that stays costs little until it is given up.
+    let exponent = u32::try_from(tries.len().saturating_sub(2)).unwrap_or(0).min(4);
+    let delay = if tries.len() == 1 { Duration::ZERO } else { Duration::from_millis(50) * 2u32.pow(exponent) };
     let later = orchestrator.clone();
     orchestrator.0.tasks.spawn(async move {
         tokio::select! {
             () = later.0.closing.cancelled() => {}
             () = tokio::time::sleep(delay) => {
-                if let Err(error) = repair(&later, reference, &format!("its {word} ended")).await {
+                if let Err(error) = repair_after(&later, reference, &format!("its {word} ended")).await {
                     tracing::error!(%error, "cannot begin a repair");
                 }
             }

@@ -17,7 +17,7 @@ pub struct Quotas {
 
 impl Default for Quotas {
     fn default() -> Self {
-        Self { worlds: 16, nodes: 512, links: 2048, operations: 4 }
+        Self { worlds: 16, nodes: 512, links: 2048, operations: 16 }
     }
 }
 

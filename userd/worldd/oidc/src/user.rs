@@ -1,8 +1,11 @@
 //! Accounts and their passwords (argon2id, RFC 9106).
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+};
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
@@ -98,12 +101,25 @@ impl PasswordHash {
     }
 }
 
+/// The memory of a costly hash, used by the next one too. What is freed and taken again each time, by one thread and then
+/// another, stays with the allocator many times over.
+static MEMORY: Mutex<Vec<Block>> = Mutex::new(Vec::new());
+
 /// Argon2id in base64url; empty when the parameters are none (only damaged state can cause that).
 fn hash(password: &Secret, salt: &[u8], cost: Cost) -> String {
     let mut out = [0; 32];
     let done = Params::new(cost.memory_kib, cost.passes, 1, Some(out.len())).ok().and_then(|params| {
+        let blocks = params.block_count();
         let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        argon.hash_password_into(password.expose().as_bytes(), salt, &mut out).ok()
+        let password = password.expose().as_bytes();
+        if cost == GENERATED {
+            return argon.hash_password_into(password, salt, &mut out).ok();
+        }
+        let mut memory = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
+        if memory.len() < blocks {
+            memory.resize(blocks, Block::new());
+        }
+        argon.hash_password_into_with_memory(password, salt, &mut out, &mut memory[..blocks]).ok()
     });
     if done.is_some() { URL_SAFE_NO_PAD.encode(out) } else { String::new() }
 }
