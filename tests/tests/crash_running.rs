@@ -123,7 +123,7 @@ async fn worlds_forward_without_loss_while_each_daemon_dies_and_are_adopted() {
     says.read_line(&mut line).expect("readable");
     assert_eq!(line, "flowing\n");
     let (worldd, programs) = (running.worldd(), running.programs().await);
-    assert_eq!(programs.len(), 3, "worldd and two commands: {programs:?}");
+    assert_eq!(programs.len(), 4, "worldd, the resolver and two commands: {programs:?}");
 
     for (comm, restarts) in [
         (ROOTD, ROOTD),

@@ -70,7 +70,7 @@ c, peer = s.accept()
 c.sendall(peer[0].encode()); c.close()"#;
     let mut serving = host
         .command(netengine_tests::ROOT, "/bin/sh")
-        .args(["-c", "exec nsenter -t $(pgrep -x netengine-world) -n python3 -c \"$0\"", server])
+        .args(["-c", "exec nsenter -t $(pgrep --full -- '--role [w]orldd') -n python3 -c \"$0\"", server])
         .stdout(std::process::Stdio::piped())
         .spawn()
         .expect("starts");

@@ -2,7 +2,7 @@
 
 mod judge;
 
-use judge::{GATEWAY, inside, minimal, pids, run, spec, until, up};
+use judge::{GATEWAY, inside, minimal, run, spec, until, up, worldds};
 use netengine_tests::{ALICE, Host, ROOT};
 use serde_json::Value;
 
@@ -87,9 +87,9 @@ fn too_many_questions_get_a_kiss_and_then_nothing_and_others_are_served() {
 fn a_killed_worldd_comes_back_by_itself_and_it_is_told() {
     let host = Host::new();
     up(&host, &minimal());
-    let before = pids(&host, "netengine-world");
+    let before = worldds(&host);
     host.shell(ROOT, &format!("kill -9 {}", before[0]));
-    until("a new worldd runs", || pids(&host, "netengine-world"), |now| now.len() == 1 && *now != before);
+    until("a new worldd runs", || worldds(&host), |now| now.len() == 1 && *now != before);
     until("it serves", || inside(&host, ALICE, "minimal", &judge::ask_time("10.0.0.254")).code, |code| *code == 0);
     let state = || run(&host, ALICE, &["status", "minimal", "--json"]).ok().json()["state"].clone();
     until("the world is ready", state, |state| state == "ready");

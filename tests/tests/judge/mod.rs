@@ -144,6 +144,12 @@ pub fn pids(host: &Host, comm: &str) -> Vec<i32> {
     host.shell(ROOT, &script).lines().map(|pid| pid.parse().expect("a pid")).collect()
 }
 
+/// The pids of the processes of worlds' services; the routers' have the same name and are left out.
+pub fn worldds(host: &Host) -> Vec<i32> {
+    let found = host.shell(ROOT, "pgrep --full -- '--role [w]orldd' || true");
+    found.lines().map(|pid| pid.parse().expect("a pid")).collect()
+}
+
 /// A spec: the minimal one with another name and further text instead of its gateway section.
 pub fn spec(host: &Host, name: &str, substrate: &str) -> String {
     let text = format!(
