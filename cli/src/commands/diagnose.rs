@@ -114,6 +114,9 @@ mod tests {
 
     #[test]
     fn times_are_readable() {
-        assert_eq!([0, 999, 9_999, 41_000, 12_500_000].map(short), ["0.00 ms", "0.99 ms", "9.99 ms", "41 ms", "12.5 s"]);
+        assert_eq!(
+            [0, 999, 9_999, 41_000, 12_500_000].map(short),
+            ["0.00 ms", "0.99 ms", "9.99 ms", "41 ms", "12.5 s"]
+        );
     }
 }

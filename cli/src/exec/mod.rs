@@ -111,8 +111,7 @@ fn request(run: &Run, terminal: Option<TerminalSize>) -> Result<ExecRequest, Fai
         let added = trust_variables(|name| environment.iter().any(|(set, _)| set == name));
         environment.extend(added.into_iter().map(|name| (name.into(), TRUST_STORE.1.into())));
     }
-    let environment =
-        environment.iter().map(|(name, value)| text(&[name.as_bytes(), b"=", value.as_bytes()].concat()));
+    let environment = environment.iter().map(|(name, value)| text(&[name.as_bytes(), b"=", value.as_bytes()].concat()));
     let directory = std::env::current_dir().unwrap_or_else(|_| "/".into());
     Ok(ExecRequest {
         ticket: run.ticket,

@@ -133,12 +133,10 @@ fn become_holder(listener: &OwnedFd) -> ! {
 fn erase_world(site: &Site, world: WorldId, report: &OwnedFd) -> ! {
     // What cannot be removed in this time is found again by the next call.
     nix::unistd::alarm::set(ERASE_SECONDS);
-    let erased = attendant::become_account(&site.world)
-        .and_then(|()| attendant::drop_privileges())
-        .and_then(|()| {
-            process::set_name(c"ne-eraser");
-            erase::world(site, world)
-        });
+    let erased = attendant::become_account(&site.world).and_then(|()| attendant::drop_privileges()).and_then(|()| {
+        process::set_name(c"ne-eraser");
+        erase::world(site, world)
+    });
     let message = match erased {
         Ok(present) => Erased::Done { present },
         Err(error) => Erased::Failed { errno: error.raw_os_error().unwrap_or(nix::libc::EIO) },
