@@ -108,7 +108,7 @@ const FLAGS: &[Flag] = &[
     Flag {
         name: "quota-operations",
         variable: "NETENGINE_QUOTA_OPERATIONS",
-        default: "4",
+        default: "16",
         help: "operations of one owner at the same time",
     },
     Flag { name: "log", variable: "NETENGINE_LOG", default: "info", help: "what to log, as tracing directives" },
