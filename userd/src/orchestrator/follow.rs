@@ -191,11 +191,21 @@ async fn repair(orchestrator: &Orchestrator, world: WorldRef, reason: &str) -> R
     }
 }
 
-/// Begins a repair when no other operation is at work on the world any more: one that was may have seen the process before it
-/// ended. Gives up when that operation leaves a world that is not to run.
-async fn repair_after(orchestrator: &Orchestrator, world: WorldRef, reason: &str) -> Result<(), StoreError> {
+/// Begins a repair after a delay, and not before other operations on the world are over: one that was at work may have seen
+/// the process before it ended. Gives up when userd closes, or when that operation leaves a world that is not to run.
+async fn repair_after(
+    orchestrator: &Orchestrator,
+    delay: Duration,
+    world: WorldRef,
+    reason: &str,
+) -> Result<(), StoreError> {
     let until = Instant::now() + REPAIR_TIME;
+    let mut pause = delay;
     loop {
+        tokio::select! {
+            () = orchestrator.0.closing.cancelled() => return Ok(()),
+            () = tokio::time::sleep(pause) => pause = LOOK_AGAIN,
+        }
         let Some(stored) = orchestrator.store().load(&world).await? else { return Ok(()) };
         let is_begun = match stored.state {
             WorldState::Ready | WorldState::Degraded => repair(orchestrator, world.clone(), reason).await?,
@@ -205,7 +215,6 @@ async fn repair_after(orchestrator: &Orchestrator, world: WorldRef, reason: &str
         if is_begun || Instant::now() > until {
             return Ok(());
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 
@@ -269,13 +278,8 @@ async fn handle(
     let delay = if tries.len() == 1 { Duration::ZERO } else { Duration::from_millis(50) * 2u32.pow(exponent) };
     let later = orchestrator.clone();
     orchestrator.0.tasks.spawn(async move {
-        tokio::select! {
-            () = later.0.closing.cancelled() => {}
-            () = tokio::time::sleep(delay) => {
-                if let Err(error) = repair_after(&later, reference, &format!("its {word} ended")).await {
-                    tracing::error!(%error, "cannot begin a repair");
-                }
-            }
+        if let Err(error) = repair_after(&later, delay, reference, &format!("its {word} ended")).await {
+            tracing::error!(%error, "cannot begin a repair");
         }
     });
     Ok(())
