@@ -8,7 +8,7 @@ use serde::{
 };
 
 /// At most `MAX` values of `T`. The bound is checked while decoding, before memory for the excess exists.
-#[derive(Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct Bounded<T, const MAX: usize>(Vec<T>);
 

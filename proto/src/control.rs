@@ -3,14 +3,19 @@
 //! Each frame is a 4-byte big-endian length and one JSON value, at most [`crate::limits::CONTROL_BYTES`]. The peer that
 //! accepts checks the other's uid before it reads. Each request gets exactly one reply, in order.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-use crate::trust::{Credential, Secret, Trust};
+use crate::{
+    names::{AndName, OrgName},
+    net::{IfName, Mac},
+    trust::{Credential, Secret, Trust},
+};
 
 /// Version of this interface; a worldd started by an older release keeps serving and says so.
-pub const CONTROL_VERSION: u16 = 2;
+pub const CONTROL_VERSION: u16 = 3;
 
 /// What userd asks of a worldd, a gateway's services or a prober.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +86,59 @@ pub struct Desired {
     pub credentials: Vec<Credential>,
     /// What the world's resolver trusts (gateway only: worldd is where it comes from).
     pub trust: Trust,
+    /// The Administrative Network Domains with their networks: worldd names their hosts, the gateway tells hosts their
+    /// addresses.
+    #[serde(default)]
+    pub ands: Vec<AndNetwork>,
+}
+
+/// An Administrative Network Domain as it stands in a world's network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AndNetwork {
+    /// Its name.
+    pub name: AndName,
+    /// The organisation it belongs to.
+    pub org: OrgName,
+    /// Its profile.
+    pub profile: String,
+    /// Its bridge in the router.
+    pub link: IfName,
+    /// Its network, as leased.
+    pub subnet: Ipv4Net,
+    /// The router's address in it.
+    pub router: Ipv4Addr,
+    /// Its IPv6 network (a /64) with the router's address in it, where the world has IPv6.
+    pub v6: Option<(Ipv6Net, Ipv6Addr)>,
+    /// The zone of its hosts, absolute, without the final dot.
+    pub suffix: Option<String>,
+    /// Whether its addresses have names (reverse zones).
+    pub has_reverse: bool,
+    /// How its hosts get addresses; `None` tells them none.
+    pub dhcp: Option<DhcpService>,
+    /// Its hosts.
+    pub hosts: Vec<AndHost>,
+}
+
+/// A DHCP server's duties on one link (RFC 2131).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DhcpService {
+    /// How long a lease lasts, seconds; at least 60.
+    pub lease_s: u32,
+    /// Option 6 (RFC 2132, section 3.8).
+    pub name_servers: Vec<Ipv4Addr>,
+    /// Option 42 (RFC 2132, section 8.3).
+    pub ntp_servers: Vec<Ipv4Addr>,
+}
+
+/// A host of an AND.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AndHost {
+    /// Its name, one label.
+    pub name: String,
+    /// Its MAC address, which its DHCP lease goes by.
+    pub mac: Mac,
+    /// Its addresses, IPv4 first.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// A host with a name.

@@ -17,6 +17,19 @@ pub const ADDRESSES_PER_LINK: usize = 4096;
 pub const ROUTES_PER_NODE: usize = 1024;
 /// Entries of the forward policy: 64 networks in every direction.
 pub const FORWARD_PAIRS: usize = 4096;
+/// Administrative Network Domains of one world: the promise is 500, and each needs a bridge and a cable.
+pub const DOMAINS: usize = 1024;
+/// Typed rules between domains of one world: one chain entry each.
+pub const ALLOW_RULES: usize = 4096;
+/// Port ranges of one rule.
+pub const PORT_RANGES: usize = 64;
+/// Flows one domain may have open through the router unless its plan says less (nf_conntrack(5): an entry takes about 400
+/// bytes, and the table of a namespace holds 262,144).
+pub const DOMAIN_FLOWS: u32 = 16_384;
+/// Flows proven in one call: about a second of work of the probe worker, so that others wait no longer.
+pub const FLOW_PROBES: usize = 1024;
+/// A batch of flows is given up after this.
+pub const FLOW_PROBE_TIME: Duration = Duration::from_secs(5);
 /// Ports that a router answers on by itself (DNS, DHCP, NTP, and room).
 pub const INPUT_PORTS: usize = 32;
 /// Name servers in one resolv.conf (resolv.conf(5): `MAXNS` is 3).

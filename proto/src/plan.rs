@@ -139,14 +139,69 @@ pub struct CableEnd {
 
 /// The packet policy of a router: one table, an input and a forward chain, both dropping what nothing accepts.
 ///
-/// Order of both chains: established and related, invalid dropped, then what is listed here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Order of both chains: established and related, invalid dropped, then what is listed here. Before all of it, a packet
+/// whose source is not one of the port it came by is dropped: each port of a bridge speaks for the MAC address and the
+/// addresses that the plan gives to the other end of its cable, and for nothing else.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     /// Ports the router itself answers on; ICMP and ICMPv6 are always answered.
     pub input: Bounded<InputPort, { limits::INPUT_PORTS }>,
     /// New flows allowed from one link to another, one entry of a verdict map each. The same link twice means traffic
     /// between ports of one bridge that is routed, which only happens by redirection.
     pub forward: Bounded<ForwardPair, { limits::FORWARD_PAIRS }>,
+    /// The Administrative Network Domains, each by the link of its bridge. A link is in `forward` or here, not in both.
+    pub domains: Bounded<DomainPolicy, { limits::DOMAINS }>,
+    /// Further new flows that are accepted, whatever the domains say.
+    pub allow: Bounded<AllowRule, { limits::ALLOW_RULES }>,
+}
+
+/// What an Administrative Network Domain (AND) may do. A new flow from one link to another is accepted if the first may
+/// open flows and the second lets them in; links that are no domain's do both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainPolicy {
+    /// Its bridge.
+    pub link: IfName,
+    /// Whether its hosts may open flows that leave it.
+    pub opens: bool,
+    /// Whether unsolicited flows are let in. What is not is dropped by a rule of the domain's own that counts.
+    pub admits: bool,
+    /// Whether flows leave with the router's address (source NAT).
+    pub masquerades: bool,
+    /// Flows that its hosts may have open at once through the router; more are dropped, so that one domain cannot use up
+    /// the connection table of all.
+    pub flows: u32,
+}
+
+/// New flows of a kind from one link to another are accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct AllowRule {
+    /// The link a flow enters by.
+    pub from: IfName,
+    /// The link it leaves by.
+    pub to: IfName,
+    /// Which flows.
+    pub kind: FlowKind,
+}
+
+/// A kind of flow.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FlowKind {
+    /// Every protocol.
+    Any,
+    /// ICMP, and ICMPv6 over IPv6.
+    Icmp,
+    /// A transport protocol with destination ports; no ports are all ports.
+    Ports(Transport, Bounded<PortRange, { limits::PORT_RANGES }>),
+}
+
+/// Ports `first` to `last`, both included; `first` is not above `last` (checked with the plan).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PortRange {
+    /// The lowest.
+    pub first: Port,
+    /// The highest.
+    pub last: Port,
 }
 
 /// A port the router answers on.

@@ -3,18 +3,23 @@
 //! No verb takes a path, a pid, a link name of the host, a shell string or free nft text. Every verb that names an
 //! existing world also names its owner, and rootd compares both with its own record before it acts.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    bounded::Bounded,
     ended::Ended,
     ids::{CallKey, InstanceId, ProcessId, Ticket, Uid, WorldId},
+    limits,
     names::HostName,
+    net::Port,
     plan::{NetworkPlan, Node},
     trust::Trust,
 };
 
 /// Version of this interface. rootd refuses a userd whose number differs, with a message that says which to upgrade.
-pub const ROOT_VERSION: u16 = 2;
+pub const ROOT_VERSION: u16 = 3;
 
 /// What userd may ask. The order of verbs is part of the wire format: append only, and raise [`ROOT_VERSION`] otherwise.
 #[tarpc::service]
@@ -50,6 +55,60 @@ pub trait Root {
     async fn next_events(cursor: u64, wait_ms: u32) -> Result<RootEvents, RootError>;
     /// What this kernel can do, tried at start.
     async fn features() -> Result<Vec<Feature>, RootError>;
+    /// Sends one packet for each flow from a vantage host and reports what the kernel did with it: the router's verdict with
+    /// the deciding rule, and where it arrived. At most [`crate::limits::FLOW_PROBE_TIME`]; answers in the order asked.
+    async fn prove_flows(
+        world: WorldId,
+        owner: Uid,
+        flows: Bounded<FlowProbe, { limits::FLOW_PROBES }>,
+    ) -> Result<Vec<FlowSeen>, RootError>;
+}
+
+/// One packet to be sent: the first of a new flow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowProbe {
+    /// The vantage host that sends it.
+    pub from: HostName,
+    /// Its source address, one of that host's.
+    pub source: IpAddr,
+    /// Where it goes, of the same family.
+    pub to: IpAddr,
+    /// What it is.
+    pub kind: ProbeKind,
+}
+
+/// The protocol of a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProbeKind {
+    /// A SYN to this port.
+    Tcp(Port),
+    /// A datagram to this port.
+    Udp(Port),
+    /// An echo request (RFC 792, RFC 4443).
+    Icmp,
+}
+
+/// What the kernel did with a probe. Both observations stand by themselves; whoever compares them decides.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowSeen {
+    /// The router's last verdict on it, by its trace; `None` when no hook of the router saw it.
+    pub verdict: Option<FlowVerdict>,
+    /// The node whose link it arrived at, and with which source address.
+    pub delivered: Option<(Node, IpAddr)>,
+    /// Why what was seen may not be all there was: messages were lost, or the time was over. Empty when it is all.
+    pub doubt: String,
+}
+
+/// A verdict by a rule or a chain's policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowVerdict {
+    /// Whether it was let go on.
+    pub accepted: bool,
+    /// The chain that decided, for example `forward`.
+    pub chain: String,
+    /// The deciding rule in nft's words, or `policy drop`; made by rootd from its own model.
+    pub rule: String,
 }
 
 /// rootd's answer to `hello`.
@@ -235,6 +294,13 @@ pub enum RootEvent {
         /// How.
         ended: Ended,
     },
+    /// Something that is not rootd changed the world's network.
+    NetworkChanged {
+        /// Its world.
+        world: WorldId,
+        /// What `apply_network` with the plan last applied would do now.
+        drift: Vec<Change>,
+    },
 }
 
 /// One thing the kernel can or cannot do here.
@@ -321,6 +387,10 @@ pub enum Operation {
     Hold,
     /// Remove a directory.
     DeleteDirectory,
+    /// Send packets and watch what becomes of them.
+    ProveFlows,
+    /// Wait for the kernel's own messages of what changed.
+    Watch,
 }
 
 impl std::fmt::Display for Operation {
@@ -338,6 +408,8 @@ impl std::fmt::Display for Operation {
             Operation::StartProgram => "start program",
             Operation::Hold => "hold",
             Operation::DeleteDirectory => "delete directory",
+            Operation::ProveFlows => "prove flows in",
+            Operation::Watch => "watch",
         })
     }
 }

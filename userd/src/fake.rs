@@ -9,14 +9,16 @@ use std::{
 
 use futures::StreamExt;
 use netengine_proto::{
+    bounded::Bounded,
     control::{self as wire_control, Desired, Probe},
     ended::Ended,
     ids::{CallKey, InstanceId, ProcessId, Ticket, Uid, WorldId},
+    limits,
     names::HostName,
     plan::NetworkPlan,
     root::{
-        Applied, Change, ChangeAction, Deleted, Feature, HeldProcess, HeldWorld, Hello, ObjectKind, ObjectName,
-        Observed, Operation, ProcessKind, Program, ROOT_VERSION, Root, RootError, RootEvent, RootEvents,
+        Applied, Change, ChangeAction, Deleted, Feature, FlowProbe, FlowSeen, HeldProcess, HeldWorld, Hello, ObjectKind,
+        ObjectName, Observed, Operation, ProcessKind, Program, ROOT_VERSION, Root, RootError, RootEvent, RootEvents,
     },
     trust::Trust,
     wire,
@@ -427,6 +429,19 @@ impl Root for FakeRoot {
 
     async fn features(self, _: Context) -> Result<Vec<Feature>, RootError> {
         Ok(vec![Feature { name: "bridge".to_owned(), works: true, required: true, help: String::new() }])
+    }
+
+    /// The model has no packets.
+    async fn prove_flows(
+        self,
+        _: Context,
+        world: WorldId,
+        owner: Uid,
+        _flows: Bounded<FlowProbe, { limits::FLOW_PROBES }>,
+    ) -> Result<Vec<FlowSeen>, RootError> {
+        self.lock().worlds.get(&world).filter(|held| held.owner == owner).ok_or(RootError::NotFound)?;
+        let (object, errno) = ("a world".to_owned(), nix::libc::ENOSYS);
+        Err(RootError::Kernel { operation: Operation::ProveFlows, object, errno })
     }
 }
 

@@ -81,6 +81,7 @@ impl Target {
             hosts: network::named_hosts(&spec)?,
             credentials,
             trust: Trust::default(),
+            ands: Vec::new(),
         });
         Ok(Self { spec, up_to, network, desired, ntp_addresses, resolvers, prober })
     }

@@ -125,6 +125,7 @@ fn add_policy(plan: &mut NetworkPlan) {
     let policy = Policy {
         input: bounded(&[InputPort { transport: Transport::Udp, port: Port::MIN }]),
         forward: bounded(&[ForwardPair { from: name.clone(), to: name }]),
+        ..Policy::default()
     };
     let mut nodes = plan.nodes.to_vec();
     nodes[0].policy = Some(policy);

@@ -8,12 +8,14 @@ use std::{
 };
 
 use netengine_proto::{
+    bounded::Bounded,
     ids::{CallKey, ProcessId, Ticket, Uid, WorldId},
+    limits,
     names::HostName,
     plan::NetworkPlan,
     root::{
-        Applied, Deleted, Feature, HeldProcess, HeldWorld, Hello, Observed, Program, ROOT_VERSION, Root, RootError,
-        RootEvents,
+        Applied, Deleted, Feature, FlowProbe, FlowSeen, HeldProcess, HeldWorld, Hello, Observed, Operation, Program,
+        ROOT_VERSION, Root, RootError, RootEvents,
     },
     trust::Trust,
 };
@@ -161,5 +163,17 @@ impl Root for Service {
 
     async fn features(self, _: Context) -> Result<Vec<Feature>, RootError> {
         detached(&self.broker.clone(), async move { self.broker.features().await }).await
+    }
+
+    async fn prove_flows(
+        self,
+        _: Context,
+        world: WorldId,
+        owner: Uid,
+        _flows: Bounded<FlowProbe, { limits::FLOW_PROBES }>,
+    ) -> Result<Vec<FlowSeen>, RootError> {
+        self.broker.world(world, owner)?;
+        let (object, errno) = ("a world".to_owned(), nix::libc::ENOSYS);
+        Err(RootError::Kernel { operation: Operation::ProveFlows, object, errno })
     }
 }

@@ -245,7 +245,7 @@ async fn handle(
     restarts: &mut HashMap<(WorldId, ProcessKind), Vec<Instant>>,
     event: RootEvent,
 ) -> Result<(), FollowError> {
-    let RootEvent::ProcessEnded { world, process, kind, ended } = event;
+    let RootEvent::ProcessEnded { world, process, kind, ended } = event else { return Ok(()) };
     let (word, phase) = match kind {
         ProcessKind::Worldd => ("worldd", 0),
         ProcessKind::Gateway => ("gateway", phases::NAMES_RESOLVE),

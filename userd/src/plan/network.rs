@@ -272,7 +272,7 @@ pub fn network_plan(spec: &Spec, up_to: u8, world: WorldId, owner: Uid) -> Resul
             low_ports: true,
             routes: Bounded::default(),
             source_routes: Bounded::default(),
-            policy: Some(Policy { input, forward }),
+            policy: Some(Policy { input, forward, ..Policy::default() }),
             resolver: None,
         },
         NodePlan {
