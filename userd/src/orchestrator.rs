@@ -8,12 +8,15 @@ mod attempt;
 mod check;
 mod diagnose;
 mod drive;
+mod ends;
 mod failure;
 mod follow;
 mod prober;
 mod processes;
 mod queries;
+mod restarts;
 mod secrets;
+mod tend;
 mod trusted;
 mod turn;
 
@@ -67,6 +70,10 @@ struct Inner {
     at_work: Mutex<HashMap<OperationId, turn::AtWork>>,
     /// A world has one prober at a time.
     probing: Mutex<HashMap<WorldId, Arc<tokio::sync::Mutex<()>>>>,
+    /// Ends of processes, for attempts that rely on one.
+    ends: ends::Ends,
+    /// Worlds that are being made right again.
+    tended: tend::Tended,
     closing: CancellationToken,
 }
 
@@ -99,6 +106,8 @@ impl Orchestrator {
             tasks: TaskTracker::new(),
             at_work: Mutex::default(),
             probing: Mutex::default(),
+            ends: ends::Ends::default(),
+            tended: tend::Tended::default(),
             closing: CancellationToken::new(),
         }))
     }

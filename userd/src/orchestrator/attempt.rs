@@ -4,19 +4,23 @@ use std::{
     collections::BTreeMap,
     future::Future,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use netengine_proto::{
     api::{Problem, ProblemKind},
     ids::CallKey,
+    root::HeldProcess,
     trust::Trust,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Orchestrator, check,
+    ends::Relied,
     failure::AttemptError,
+    prober,
     processes::{self, Part},
 };
 use crate::{
@@ -45,8 +49,8 @@ impl Stop {
         Self { cancel: CancellationToken::new(), deadline: None }
     }
 
-    fn left(&self) -> Option<std::time::Duration> {
-        self.deadline.map(|at| std::time::Duration::from_millis(u64::try_from(at - time::now_ms()).unwrap_or(0)))
+    fn left(&self) -> Option<Duration> {
+        self.deadline.map(|at| Duration::from_millis(u64::try_from(at - time::now_ms()).unwrap_or(0)))
     }
 
     fn late() -> AttemptError {
@@ -63,6 +67,14 @@ impl Stop {
         } else {
             Ok(())
         }
+    }
+
+    async fn sleep(&self, time: Duration) -> Result<(), AttemptError> {
+        let sleeping = async {
+            tokio::time::sleep(time).await;
+            Ok(())
+        };
+        self.interrupt(sleeping).await
     }
 
     /// Runs what changes nothing and may therefore be dropped at any point.
@@ -98,7 +110,12 @@ pub(super) struct Attempt<'a> {
     pub stop: Stop,
     /// See [`Attempt::trust`].
     pub trust: Mutex<Trust>,
+    /// The processes it relies on.
+    pub relied: Relied,
 }
+
+/// How often an attempt is made again after a process it relied on has ended, and the pause before; it doubles.
+const AGAIN: (u32, Duration) = (5, Duration::from_millis(25));
 
 impl Attempt<'_> {
     fn world(&self) -> &WorldRef {
@@ -106,24 +123,89 @@ impl Attempt<'_> {
     }
 
     /// Runs the attempt. On success the world is, by live checks, what the target says.
+    ///
+    /// A process that ends while it is relied on is heard at once, and everything is looked at again: what ended is started
+    /// anew, as it would be had it ended before.
     pub(super) async fn run(&self) -> Result<Success, AttemptError> {
         let begun = std::time::Instant::now();
-        self.stop.check()?;
-        let observed = observe(self.orchestrator, self.world(), self.before).await?;
-        if let Some(health) = &observed.worldd.health {
-            self.learn(&health.trust);
-        }
-        let steps = steps::plan(self.target, &observed, self.is_unsure);
-        let is_changing = steps.iter().any(|step| step.kind != StepKind::Check);
-        let keys = if is_changing { self.keys(&steps).await? } else { BTreeMap::new() };
-        let seen = (!is_changing).then_some(observed);
-        let checked = self.run_graph(&steps, &keys, seen).await?;
-        let mut checked = checked.ok_or_else(|| internal("the check did not run"))?;
+        let (mut left, mut pause) = AGAIN;
+        let mut checked = loop {
+            let error = match self.once(left < AGAIN.0).await {
+                Ok(checked) => break checked,
+                Err(error) => error,
+            };
+            let Some(part) = self.missing(&error).await else { return Err(error) };
+            if left == 0 {
+                let why = format!("it ended {} times while it was waited for", AGAIN.0 + 1);
+                return Err(AttemptError::failed(processes::not_there(part, &why), part.phase()));
+            }
+            tracing::info!(operation = %self.operation.id, process = part.word(), "ended; making the attempt again");
+            left -= 1;
+            self.stop.sleep(pause).await?;
+            pause *= 2;
+        };
         // The network and the processes belong to phase 0, and with them the time that is not a check of another phase.
         if let Some(substrate) = checked.phases.iter_mut().find(|phase| phase.id == 0) {
             substrate.millis = Some(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
         }
         Ok(Success { phases: checked.phases, services: checked.services, trust: self.trust() })
+    }
+
+    async fn once(&self, is_again: bool) -> Result<check::Checked, AttemptError> {
+        self.stop.check()?;
+        self.relied.clear();
+        if is_again {
+            prober::end_left(self.orchestrator, self.world()).await?;
+        }
+        let (observed, processes) = look(self.orchestrator, self.world(), self.before).await?;
+        for (part, seen) in [(Part::Worldd, &observed.worldd), (Part::Gateway, &observed.gateway)] {
+            let is_wanted = seen.health.is_some() && (part == Part::Worldd || self.target.has_gateway());
+            if let Some(process) = processes.iter().find(|process| is_wanted && part.is(process)) {
+                self.relied.rely(part, process.id);
+            }
+        }
+        if let Some(health) = &observed.worldd.health {
+            self.learn(&health.trust);
+        }
+        let steps = steps::plan(self.target, &observed, self.is_unsure || is_again);
+        let is_changing = steps.iter().any(|step| step.kind != StepKind::Check);
+        let keys = if is_changing { self.keys(&steps).await? } else { BTreeMap::new() };
+        let seen = (!is_changing).then_some(observed);
+        let checked = self.run_graph(&steps, &keys, seen).await?;
+        checked.ok_or_else(|| internal("the check did not run").into())
+    }
+
+    /// After a failure: a process that was relied on and is not there, which may be the reason.
+    async fn missing(&self, error: &AttemptError) -> Option<Part> {
+        if !matches!(error, AttemptError::Failed(_)) || self.stop.check().is_err() {
+            return None;
+        }
+        if let Some(part) = self.relied.ended() {
+            return Some(part);
+        }
+        // Its sockets close before rootd hears of its end.
+        let (root, world) = (self.orchestrator.root(), self.world());
+        let processes = root.list_processes(world.id, world.owner).await.ok()?;
+        for part in self.relied.parts() {
+            if processes::see(self.orchestrator, world, part, &processes).await.health.is_none() {
+                return Some(part);
+            }
+        }
+        None
+    }
+
+    /// Runs what changes nothing until it is done, the attempt must stop, or a process that is relied on has ended.
+    async fn interrupt<T>(&self, work: impl Future<Output = Result<T, AttemptError>>) -> Result<T, AttemptError> {
+        let relying = async {
+            tokio::select! {
+                biased;
+                result = work => result,
+                part = self.relied.wait_ended() => {
+                    Err(AttemptError::failed(processes::not_there(part, "it ended"), part.phase()))
+                }
+            }
+        };
+        self.stop.interrupt(relying).await
     }
 
     /// What worldd said last that its clients are to trust.
@@ -215,11 +297,13 @@ impl Attempt<'_> {
                 Ok(StepResult { changes: u64::try_from(changes).unwrap_or(u64::MAX), checked: None })
             }
             StepKind::Worldd => {
-                processes::start(orchestrator, world, Part::Worldd, key).await?;
+                let process = processes::start(orchestrator, world, Part::Worldd, key).await?;
+                self.relied.rely(Part::Worldd, process);
                 Ok(StepResult { changes: planned, checked: None })
             }
             StepKind::Gateway if self.target.has_gateway() => {
-                processes::start(orchestrator, world, Part::Gateway, key).await?;
+                let process = processes::start(orchestrator, world, Part::Gateway, key).await?;
+                self.relied.rely(Part::Gateway, process);
                 Ok(StepResult { changes: planned, checked: None })
             }
             StepKind::Gateway => {
@@ -228,19 +312,19 @@ impl Attempt<'_> {
             }
             StepKind::Services => {
                 let applied = processes::apply(orchestrator, world, Part::Worldd, &self.target.desired);
-                self.learn(&self.stop.interrupt(applied).await?.trust);
+                self.learn(&self.interrupt(applied).await?.trust);
                 Ok(StepResult { changes: planned, checked: None })
             }
             StepKind::Resolver => {
                 let desired = self.target.gateway_desired(self.trust());
                 let applied = processes::apply(orchestrator, world, Part::Gateway, &desired);
-                self.stop.interrupt(applied).await?;
+                self.interrupt(applied).await?;
                 Ok(StepResult { changes: planned, checked: None })
             }
             StepKind::Check => {
                 let checked = check::check(orchestrator, world, self.target, self.trust(), seen);
-                // The prober it starts is ended by rootd with the world, or by the next check; nothing else is changed.
-                Ok(StepResult { changes: 0, checked: Some(self.stop.interrupt(checked).await?) })
+                // The prober it starts is ended by rootd with the world, or by the next attempt; nothing else is changed.
+                Ok(StepResult { changes: 0, checked: Some(self.interrupt(checked).await?) })
             }
         }
     }
@@ -261,15 +345,24 @@ pub(super) async fn observe(
     world: &WorldRef,
     before: Option<&Target>,
 ) -> Result<Observed, Problem> {
+    look(orchestrator, world, before).await.map(|(observed, _)| observed)
+}
+
+/// As [`observe`], with the processes that were seen.
+async fn look(
+    orchestrator: &Orchestrator,
+    world: &WorldRef,
+    before: Option<&Target>,
+) -> Result<(Observed, Vec<HeldProcess>), Problem> {
     let root = orchestrator.root();
     let (network, processes) =
         tokio::join!(root.observe_network(world.id, world.owner), root.list_processes(world.id, world.owner));
-    let Some(network) = network.map_err(|error| error.problem(""))? else { return Ok(Observed::default()) };
+    let Some(network) = network.map_err(|error| error.problem(""))? else { return Ok(Default::default()) };
     let processes = processes.map_err(|error| error.problem(""))?;
     let (worldd, gateway) = tokio::join!(
         processes::see(orchestrator, world, Part::Worldd, &processes),
         processes::see(orchestrator, world, Part::Gateway, &processes)
     );
     let applied = before.map(|target| target.network.clone());
-    Ok(Observed { applied, drift: network.drift, worldd, gateway })
+    Ok((Observed { applied, drift: network.drift, worldd, gateway }, processes))
 }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Orchestrator,
     attempt::{Attempt, Stop},
+    ends::Relied,
     failure::{AttemptError, Failed, broken_phases},
 };
 use crate::{
@@ -117,8 +118,9 @@ async fn attempt(
     let target = complete(orchestrator, operation, spec, operation.up_to).await?;
     let stop = Stop { cancel, deadline: operation.deadline };
     let (target, is_unsure) = (&target, operation.kind == Kind::Repair || operation.resumed);
-    let trust = Mutex::default();
-    let attempt = Attempt { orchestrator, operation, target, before, is_unsure, is_recorded: true, stop, trust };
+    let (trust, relied) = (Mutex::default(), Relied::new(orchestrator.0.ends.listen(operation.world.id)));
+    let attempt =
+        Attempt { orchestrator, operation, target, before, is_unsure, is_recorded: true, stop, trust, relied };
     attempt.run().await
 }
 
@@ -191,8 +193,9 @@ async fn undo(
 async fn restore(orchestrator: &Orchestrator, operation: &Operation, before: &Target) -> Result<Success, AttemptError> {
     let target = &complete(orchestrator, operation, before.spec.clone(), before.up_to).await?;
     let (stop, trust) = (Stop::never(), Mutex::default());
-    let attempt =
-        Attempt { orchestrator, operation, target, before: None, is_unsure: true, is_recorded: false, stop, trust };
+    let relied = Relied::new(orchestrator.0.ends.listen(operation.world.id));
+    let (before, is_unsure, is_recorded) = (None, true, false);
+    let attempt = Attempt { orchestrator, operation, target, before, is_unsure, is_recorded, stop, trust, relied };
     attempt.run().await
 }
 

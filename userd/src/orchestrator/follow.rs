@@ -1,50 +1,99 @@
 //! Follows rootd: adopts worlds when it is (back) there, removes what nobody owns, restarts a worldd or a resolver that ended.
 
 use std::{
-    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use netengine_proto::{
     api::WorldState,
-    ids::WorldId,
     root::{ProcessKind, RootEvent},
 };
 use serde_json::json;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{Orchestrator, attempt};
+use super::{
+    Orchestrator, attempt,
+    restarts::{Next, Restarts},
+    tend::daemon_verdict,
+};
 use crate::{
-    decide::{Principal, Verdict, WorldRef, act, decide},
+    decide::WorldRef,
     ids,
     plan::{Target, phases, steps},
     root_link::RootLinkError,
     store::{StoreError, events::NewEvent, operations::Kind},
-    time,
 };
 
 /// One wait for events.
 const WAIT: Duration = Duration::from_secs(20);
 /// Pause after rootd could not be reached, first and longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
-/// Restarts of one process of a world within [`RESTART_WINDOW`]; then it stays down until somebody looks.
-const RESTARTS: usize = 10;
-const RESTART_WINDOW: Duration = Duration::from_secs(60);
-/// A repair gives up after this.
-const REPAIR_TIME: Duration = Duration::from_secs(60);
-/// How long a repair that another operation keeps waiting waits before it looks again.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Follows rootd until `stop`.
 pub async fn follow_root(orchestrator: Orchestrator, stop: CancellationToken) {
+    let wanted = Wanted::default();
     tokio::select! {
         () = stop.cancelled() => {}
-        () = follow(&orchestrator) => {}
+        () = follow(&orchestrator, &wanted) => {}
+        () = look_after(&orchestrator, &wanted) => {}
     }
 }
 
-async fn follow(orchestrator: &Orchestrator) {
-    let mut restarts: HashMap<(WorldId, ProcessKind), Vec<Instant>> = HashMap::new();
+/// Which worlds are to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Scope {
+    /// Only those that were right when last seen, in quiet times. One that is known to be degraded is tended already.
+    Ready,
+    /// Every one that should run: rootd is newly there.
+    All,
+}
+
+/// What is to be looked at next. Looking is apart from the events: a world that does not answer makes it slow, and the end of
+/// another's process must be heard at once.
+#[derive(Default)]
+struct Wanted {
+    scope: Mutex<Option<Scope>>,
+    told: Notify,
+}
+
+impl Wanted {
+    fn lock(&self) -> MutexGuard<'_, Option<Scope>> {
+        self.scope.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn want(&self, scope: Scope) {
+        let mut wanted = self.lock();
+        *wanted = (*wanted).max(Some(scope));
+        drop(wanted);
+        self.told.notify_one();
+    }
+}
+
+/// Looks at worlds whenever it is wanted, again when it fails.
+async fn look_after(orchestrator: &Orchestrator, wanted: &Wanted) {
+    let mut pause = PAUSE.0;
+    loop {
+        let scope = wanted.lock().take();
+        let Some(scope) = scope else {
+            wanted.told.notified().await;
+            continue;
+        };
+        match reconcile(orchestrator, scope).await {
+            Ok(()) => pause = PAUSE.0,
+            Err(error) => {
+                tracing::warn!(%error, "cannot look at all worlds; trying again");
+                wanted.want(scope);
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE.1);
+            }
+        }
+    }
+}
+
+async fn follow(orchestrator: &Orchestrator, wanted: &Wanted) {
+    let mut restarts = Restarts::default();
     let (mut known, mut cursor, mut pause) = (None, 0, PAUSE.0);
     let mut was_away = false;
     loop {
@@ -54,14 +103,14 @@ async fn follow(orchestrator: &Orchestrator) {
                 tracing::info!(release = hello.release, "rootd is there");
                 known = Some(generation);
                 cursor = hello.cursor;
-                reconcile(orchestrator, Scope::All).await?;
+                wanted.want(Scope::All);
             }
             let events = orchestrator.root().next_events(cursor, WAIT).await?;
             cursor = events.cursor;
             if events.lagged {
-                reconcile(orchestrator, Scope::All).await?;
+                wanted.want(Scope::All);
             } else if events.events.is_empty() {
-                reconcile(orchestrator, Scope::Ready).await?;
+                wanted.want(Scope::Ready);
             }
             for event in events.events {
                 handle(orchestrator, &mut restarts, event).await?;
@@ -80,16 +129,6 @@ async fn follow(orchestrator: &Orchestrator) {
             }
         }
     }
-}
-
-/// Which worlds are looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scope {
-    /// Every one that should run: rootd is newly there.
-    All,
-    /// Only those that were right when last seen, in quiet times. One that is known to be degraded was tried already
-    /// and waits for somebody to look.
-    Ready,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -134,14 +173,14 @@ async fn reconcile(orchestrator: &Orchestrator, scope: Scope) -> Result<(), Foll
             },
         };
         if let Some(reason) = reason {
-            let _ = repair(orchestrator, world, &reason).await?;
+            orchestrator.tend(world, Duration::ZERO, &reason);
         }
     }
     Ok(())
 }
 
 /// Why a world that rootd holds is not what it should be; `None` when it is.
-async fn whats_wrong(
+pub(super) async fn whats_wrong(
     orchestrator: &Orchestrator,
     world: &WorldRef,
     state: WorldState,
@@ -174,50 +213,6 @@ async fn whats_wrong(
     })
 }
 
-/// Begins to make a world what its spec says; whether it did. Does nothing when an operation is at work on it or it is gone.
-async fn repair(orchestrator: &Orchestrator, world: WorldRef, reason: &str) -> Result<bool, StoreError> {
-    let Some(stored) = orchestrator.store().load(&world).await? else { return Ok(false) };
-    let Some(spec) = stored.spec else { return Ok(false) };
-    let Some(verdict) = daemon_verdict(world.clone()) else { return Ok(false) };
-    let deadline = time::now_ms().saturating_add(i64::try_from(REPAIR_TIME.as_millis()).unwrap_or(i64::MAX));
-    let operation = orchestrator.new_operation(Kind::Repair, world, Some(spec), stored.up_to, Some(deadline));
-    match orchestrator.store().begin_repair(&verdict, &operation, reason).await {
-        Err(StoreError::Conflict | StoreError::Gone) => Ok(false),
-        Err(error) => Err(error),
-        Ok(()) => {
-            orchestrator.spawn(operation);
-            Ok(true)
-        }
-    }
-}
-
-/// Begins a repair after a delay, and not before other operations on the world are over: one that was at work may have seen
-/// the process before it ended. Gives up when userd closes, or when that operation leaves a world that is not to run.
-async fn repair_after(
-    orchestrator: &Orchestrator,
-    delay: Duration,
-    world: WorldRef,
-    reason: &str,
-) -> Result<(), StoreError> {
-    let until = Instant::now() + REPAIR_TIME;
-    let mut pause = delay;
-    loop {
-        tokio::select! {
-            () = orchestrator.0.closing.cancelled() => return Ok(()),
-            () = tokio::time::sleep(pause) => pause = LOOK_AGAIN,
-        }
-        let Some(stored) = orchestrator.store().load(&world).await? else { return Ok(()) };
-        let is_begun = match stored.state {
-            WorldState::Ready | WorldState::Degraded => repair(orchestrator, world.clone(), reason).await?,
-            WorldState::Booting => false,
-            WorldState::Failed | WorldState::Stopping => return Ok(()),
-        };
-        if is_begun || Instant::now() > until {
-            return Ok(());
-        }
-    }
-}
-
 /// Begins to remove a world whose undoing or removal failed before. Does nothing when an operation is at work on it.
 async fn remove(orchestrator: &Orchestrator, world: WorldRef) -> Result<(), StoreError> {
     // Looked at again: since the list was read, its owner may have brought it up.
@@ -236,24 +231,18 @@ async fn remove(orchestrator: &Orchestrator, world: WorldRef) -> Result<(), Stor
     }
 }
 
-fn daemon_verdict(world: WorldRef) -> Option<Verdict<act::Repair, WorldRef>> {
-    decide(Principal::daemon(), act::Repair, world).ok()
-}
-
-async fn handle(
-    orchestrator: &Orchestrator,
-    restarts: &mut HashMap<(WorldId, ProcessKind), Vec<Instant>>,
-    event: RootEvent,
-) -> Result<(), FollowError> {
+async fn handle(orchestrator: &Orchestrator, restarts: &mut Restarts, event: RootEvent) -> Result<(), FollowError> {
     let RootEvent::ProcessEnded { world, process, kind, ended } = event else { return Ok(()) };
     let (word, phase) = match kind {
         ProcessKind::Worldd => ("worldd", 0),
         ProcessKind::Gateway => ("gateway", phases::NAMES_RESOLVE),
         ProcessKind::Prober | ProcessKind::Command => return Ok(()),
     };
+    // First of all: an operation may wait for this process.
+    orchestrator.0.ends.tell(world, process);
     let stored = orchestrator.store().all_worlds().await?;
     let Some((reference, state)) = stored.into_iter().find(|(stored, _)| stored.id == world) else {
-        restarts.retain(|(known, _), _| *known != world);
+        restarts.forget(world);
         return Ok(());
     };
     let Some(verdict) = daemon_verdict(reference.clone()) else { return Ok(()) };
@@ -263,24 +252,17 @@ async fn handle(
     if matches!(state, WorldState::Failed | WorldState::Stopping) {
         return Ok(());
     }
-    let tries = restarts.entry((world, kind)).or_default();
-    tries.retain(|at| at.elapsed() < RESTART_WINDOW);
-    if tries.len() >= RESTARTS {
-        let reason = format!("{word} ended {RESTARTS} times within a minute and is not restarted");
-        return match orchestrator.store().degrade(&verdict, phase, &reason).await {
-            Err(StoreError::Gone) => Ok(()),
-            degraded => Ok(degraded?),
-        };
-    }
-    tries.push(Instant::now());
-    // 0, 50, 100, 200, 400 ms, then 800: back within a second, and a fault that stays costs little until it is given up.
-    let exponent = u32::try_from(tries.len().saturating_sub(2)).unwrap_or(0).min(4);
-    let delay = if tries.len() == 1 { Duration::ZERO } else { Duration::from_millis(50) * 2u32.pow(exponent) };
-    let later = orchestrator.clone();
-    orchestrator.0.tasks.spawn(async move {
-        if let Err(error) = repair_after(&later, delay, reference, &format!("its {word} ended")).await {
-            tracing::error!(%error, "cannot begin a repair");
+    let rest = match restarts.ended(world, kind, Instant::now()) {
+        Next::Start(pause) => {
+            orchestrator.tend(reference, pause, &format!("its {word} ended"));
+            return Ok(());
         }
-    });
-    Ok(())
+        Next::Rest(rest) => rest,
+    };
+    let reason = format!("{word} ended again and again; it is started again in {} s", rest.as_secs().max(1));
+    orchestrator.tend_later(reference, rest, &format!("its {word} ended again and again"));
+    match orchestrator.store().degrade(&verdict, phase, &reason).await {
+        Err(StoreError::Gone) => Ok(()),
+        degraded => Ok(degraded?),
+    }
 }

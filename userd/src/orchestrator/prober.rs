@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use netengine_proto::{
     api::{Problem, ProblemKind},
     control::{Fault, ProbeRequest, ProbeResult},
-    root::Program,
+    root::{ProcessKind, Program},
     trust::Trust,
 };
 use tokio::time::{Instant, sleep};
@@ -53,6 +53,18 @@ pub(super) async fn run(
     let outcomes = outcomes?;
     stopped.map_err(|error| error.problem(""))?;
     Ok(outcomes)
+}
+
+/// Ends a prober that an interrupted check has left. One that is at work for somebody stays.
+pub(super) async fn end_left(orchestrator: &Orchestrator, world: &WorldRef) -> Result<(), Problem> {
+    let turn = orchestrator.probing(world.id);
+    let Ok(_turn) = turn.try_lock() else { return Ok(()) };
+    let root = orchestrator.root();
+    let processes = root.list_processes(world.id, world.owner).await.map_err(|error| error.problem(""))?;
+    for left in processes.iter().filter(|process| process.kind == ProcessKind::Prober && process.ended.is_none()) {
+        root.stop_process(world.id, world.owner, left.id).await.map_err(|error| error.problem(""))?;
+    }
+    Ok(())
 }
 
 async fn ask(

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use netengine_proto::{
     api::{Problem, ProblemKind},
     control::{Desired, Health},
-    ids::CallKey,
+    ids::{CallKey, ProcessId},
     root::{HeldProcess, ProcessKind, Program},
 };
 use tokio::time::{Instant, sleep};
@@ -15,7 +15,10 @@ use crate::{
     control::{self, Control, ControlError},
     decide::WorldRef,
     ids,
-    plan::steps::{self, Seen},
+    plan::{
+        phases,
+        steps::{self, Seen},
+    },
     problem::problem,
     root_link::RootLinkError,
 };
@@ -24,7 +27,7 @@ use crate::{
 const SETTLE_TIME: Duration = Duration::from_secs(5);
 
 /// One of the two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Part {
     Worldd,
     Gateway,
@@ -38,7 +41,16 @@ impl Part {
         }
     }
 
-    fn is(self, process: &HeldProcess) -> bool {
+    /// The phase whose fault it is when it does not run.
+    pub(super) fn phase(self) -> u8 {
+        match self {
+            Part::Worldd => 0,
+            Part::Gateway => phases::NAMES_RESOLVE,
+        }
+    }
+
+    /// Whether this is its process, running.
+    pub(super) fn is(self, process: &HeldProcess) -> bool {
         let kind = match self {
             Part::Worldd => ProcessKind::Worldd,
             Part::Gateway => ProcessKind::Gateway,
@@ -61,13 +73,13 @@ impl Part {
     }
 }
 
-/// Starts it, after ending one that does not answer.
+/// Starts it, after ending one that does not answer. Gives its process.
 pub(super) async fn start(
     orchestrator: &Orchestrator,
     world: &WorldRef,
     part: Part,
     key: CallKey,
-) -> Result<(), Problem> {
+) -> Result<ProcessId, Problem> {
     let root = orchestrator.root();
     let problem = |error: RootLinkError| error.problem("");
     let processes = stop_all(orchestrator, world, part).await?;
@@ -75,9 +87,9 @@ pub(super) async fn start(
     let started = root.start_program(key, world.id, world.owner, &program).await.map_err(problem)?;
     // A key that was used by an interrupted attempt names the process of then; that one was ended above.
     if processes.iter().any(|process| process.id == started) {
-        root.start_program(ids::call_key(), world.id, world.owner, &program).await.map_err(problem)?;
+        return root.start_program(ids::call_key(), world.id, world.owner, &program).await.map_err(problem);
     }
-    Ok(())
+    Ok(started)
 }
 
 /// Ends it. Absent is done.

@@ -18,6 +18,7 @@ use crate::{
 
 mod crash;
 mod diagnose;
+mod ends;
 mod faults;
 mod random;
 mod secrets;
