@@ -150,7 +150,7 @@ pub fn world_plan(world: WorldId, owner: Uid, networks: u16, hosts: u16) -> Netw
     let bridge = |n| IfName::numbered("br", n);
     let pairs = (0..networks).flat_map(|a| (0..networks).filter(move |b| a != *b).map(move |b| (a, b)));
     let forward = pairs.map(|(a, b)| ForwardPair { from: bridge(a), to: bridge(b) }).collect();
-    let policy = Policy { input: bounded(Vec::<InputPort>::new()), forward: bounded(forward) };
+    let policy = Policy { input: bounded(Vec::<InputPort>::new()), forward: bounded(forward), ..Policy::default() };
     let node = |node, forward, routes, policy| {
         let resolver = matches!(node, Node::Host(_))
             .then(|| Resolver { name_servers: bounded(vec!["10.0.0.1".parse().expect("v4")]) });
