@@ -54,7 +54,11 @@ fn tsig_key(name: &str, entropy: &mut dyn Entropy) -> Credential {
 fn of_provider(wanted: &Wanted, entropy: &mut dyn Entropy) -> Vec<Credential> {
     let made = wanted.credentials(entropy).into_iter();
     made.map(|made| Credential {
-        kind: if made.is_client { CredentialKind::ClientSecret } else { CredentialKind::Password },
+        kind: match made.kind {
+            from_spec::Kind::Password => CredentialKind::Password,
+            from_spec::Kind::ClientSecret => CredentialKind::ClientSecret,
+            from_spec::Kind::RegistrationToken => CredentialKind::RegistrationToken,
+        },
         secret: Secret::new(made.secret.expose().to_owned()),
         issuer: made.issuer,
         name: made.name,

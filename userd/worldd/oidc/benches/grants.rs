@@ -11,11 +11,10 @@ use std::{
 };
 
 use netengine_oidc::{
-    from_spec::{Wanted, WantedRealm, WantedUser, fill},
+    from_spec::{Wanted, WantedRealm, WantedUser},
     provider::{Provider, Settings},
     realm::RealmConfig,
     secret::Kernel,
-    state::Tx,
     store::SqliteStore,
 };
 use support::{QUERY, SECRET, now, site_with};
@@ -99,9 +98,7 @@ async fn main() {
     let wanted = Wanted { base, admin_realm: String::new(), realms: realms.collect() };
     let credentials = wanted.credentials(&mut Kernel);
     for realm in &wanted.realms {
-        provider.create_realm(realm.config.clone(), now()).await.expect("a realm");
-        let fill = |tx: &mut Tx<'_>| fill(tx, realm, &credentials, now(), &mut Kernel);
-        assert!(provider.change(&realm.config.name, fill).await.expect("stored").is_empty());
+        assert!(provider.fill(realm, &credentials, now()).await.expect("stored").is_empty());
     }
     println!("100 realms with 1,000 users: {} ms", start.elapsed().as_millis());
 }

@@ -1,7 +1,7 @@
 //! From a world's spec to the realms of its two providers. Pure: the caller makes the passwords and secrets, seals them,
 //! and gives them here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use netengine_spec::model::{IdentityInworld, IdentityPlatform, Spec};
 
@@ -9,7 +9,9 @@ use crate::{
     client::{Client, GrantType},
     provider::Settings,
     realm::{ADMIN_ROLE, RealmConfig},
+    registration::{OWNERS_TOKEN, keep_owners},
     secret::{Entropy, Secret, digest, random_uuid},
+    session::{Notice, end_all},
     state::{Object, Tx},
     user::{GENERATED, PasswordHash, User},
 };
@@ -57,12 +59,23 @@ pub struct WantedUser {
 pub struct Credential {
     /// The issuer it belongs to.
     pub issuer: String,
-    /// Whether of a client; otherwise of an account.
-    pub is_client: bool,
+    /// What it is.
+    pub kind: Kind,
     /// Account name or client identifier.
     pub name: String,
-    /// The password or client secret.
+    /// It.
     pub secret: Secret,
+}
+
+/// Kinds of secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// An account's.
+    Password,
+    /// A client's.
+    ClientSecret,
+    /// What clients of the realm may be registered with (RFC 7591, section 3: initial access token).
+    RegistrationToken,
 }
 
 impl Wanted {
@@ -149,46 +162,59 @@ fn config(name: &str, scopes: impl Iterator<Item = String>) -> RealmConfig {
 }
 
 impl Wanted {
-    /// Makes a secret for every account and client. The caller seals and keeps them, then calls [`fill`].
+    /// Makes a secret for every account and client, and a token to register clients with for every realm. The caller seals and keeps them, then calls [`fill`].
     pub fn credentials(&self, entropy: &mut dyn Entropy) -> Vec<Credential> {
         let mut made = Vec::new();
         for realm in &self.realms {
             let issuer = format!("{}/realms/{}", self.base, realm.config.name);
+            let mut add = |kind, name: &str, secret| {
+                made.push(Credential { issuer: issuer.clone(), kind, name: name.to_owned(), secret });
+            };
             for user in &realm.users {
-                let (name, secret) = (user.username.clone(), Secret::password(entropy));
-                made.push(Credential { issuer: issuer.clone(), is_client: false, name, secret });
+                add(Kind::Password, &user.username, Secret::password(entropy));
             }
             for client_id in realm.services.keys() {
-                let (name, secret) = (client_id.clone(), Secret::token(entropy));
-                made.push(Credential { issuer: issuer.clone(), is_client: true, name, secret });
+                add(Kind::ClientSecret, client_id, Secret::token(entropy));
             }
+            add(Kind::RegistrationToken, OWNERS_TOKEN, Secret::token(entropy));
         }
         made
     }
 }
 
-/// Makes what a realm lacks, with the secrets of `credentials`: accounts and clients that are there keep their
-/// passwords, secrets and changes, so it may be called again as often as wanted.
-///
-/// Returns the names it has no secret for; those are not made.
+/// What [`fill`] could not do, and what is to be done after it.
 #[must_use]
+pub struct Filled {
+    /// Names that there is no secret for; these were not made.
+    pub without: Vec<String>,
+    /// Whom to tell that sessions have ended.
+    pub(crate) notices: Vec<Notice>,
+}
+
+/// Makes what a realm lacks, with the secrets of `credentials`: accounts and clients that are there keep their
+/// passwords, secrets and changes, so it may be called again as often as wanted. An account that it was given before and is
+/// wanted no more is disabled and its sessions end; it comes back as it was when it is wanted again.
 pub fn fill(
     tx: &mut Tx<'_>,
     wanted: &WantedRealm,
     credentials: &[Credential],
     now: u64,
     entropy: &mut dyn Entropy,
-) -> Vec<String> {
+) -> Filled {
     let issuer = tx.realm().issuer.clone();
     let own = credentials.iter().filter(|credential| credential.issuer == issuer);
-    let secrets: HashMap<(bool, &str), &Secret> =
-        own.map(|credential| ((credential.is_client, credential.name.as_str()), &credential.secret)).collect();
+    let secrets: HashMap<(Kind, &str), &Secret> =
+        own.map(|credential| ((credential.kind, credential.name.as_str()), &credential.secret)).collect();
+    let notices = declare(tx, wanted.users.iter().map(|user| user.username.to_lowercase()).collect());
+    if let Some(token) = secrets.get(&(Kind::RegistrationToken, OWNERS_TOKEN)) {
+        keep_owners(tx, token);
+    }
     let mut without = Vec::new();
     for want in &wanted.users {
         if tx.realm().user_named(&want.username).is_some() {
             continue;
         }
-        let Some(secret) = secrets.get(&(false, want.username.as_str())) else {
+        let Some(secret) = secrets.get(&(Kind::Password, want.username.as_str())) else {
             without.push(want.username.clone());
             continue;
         };
@@ -202,7 +228,7 @@ pub fn fill(
         if tx.realm().clients.contains_key(client_id) {
             continue;
         }
-        let Some(secret) = secrets.get(&(true, client_id.as_str())) else {
+        let Some(secret) = secrets.get(&(Kind::ClientSecret, client_id.as_str())) else {
             without.push(client_id.clone());
             continue;
         };
@@ -212,5 +238,28 @@ pub fn fill(
         client.roles = roles.iter().cloned().collect();
         tx.put(Object::Client(client));
     }
-    without
+    Filled { without, notices }
+}
+
+/// Disables accounts that have left the spec and enables those that have come back.
+fn declare(tx: &mut Tx<'_>, now: BTreeSet<String>) -> Vec<Notice> {
+    let config = &tx.realm().config;
+    if config.declared == now {
+        return Vec::new();
+    }
+    let named = |name: &String| tx.realm().user_named(name).cloned();
+    let gone: Vec<User> = config.declared.difference(&now).filter_map(named).collect();
+    let back: Vec<User> = now.difference(&config.declared).filter_map(named).collect();
+    let mut config = config.clone();
+    config.declared = now;
+    tx.put(Object::Realm(config));
+    let mut notices = Vec::new();
+    for user in gone {
+        notices.extend(end_all(tx, &user.id));
+        tx.put(Object::User(User { enabled: false, ..user }));
+    }
+    for user in back {
+        tx.put(Object::User(User { enabled: true, ..user }));
+    }
+    notices
 }

@@ -1,7 +1,7 @@
 //! The state of one provider and the way changes reach the store.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
     client::{Client, GrantType},
+    from_spec::{self, Credential, WantedRealm},
     jose::{Algorithm, Key, KeyError},
     realm::{Realm, RealmConfig},
     secret::{Entropy, Kernel, Secret, digest},
@@ -173,21 +174,70 @@ impl Provider {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at a realm.
+    /// Looks at a realm; one that is closed is none.
     pub fn read<T>(&self, realm: &str, look: impl FnOnce(&Realm) -> T) -> Option<T> {
-        self.lock().realms.get(realm).map(look)
+        self.lock().realms.get(realm).filter(|realm| !realm.config.is_closed).map(look)
     }
 
-    /// The names of all realms.
+    /// The names of all realms but the closed ones.
     pub fn realm_names(&self) -> Vec<String> {
-        self.lock().realms.keys().cloned().collect()
+        let inner = self.lock();
+        let open = inner.realms.iter().filter(|(_, realm)| !realm.config.is_closed);
+        open.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Changes a realm; returns when the change is in the store.
+    /// Makes a realm and what it lacks (see [`from_spec::fill`]); it is open then. Returns the names it has no secret for.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub async fn fill(
+        &self,
+        wanted: &WantedRealm,
+        credentials: &[Credential],
+        now: u64,
+    ) -> Result<Vec<String>, ChangeError> {
+        let name = &wanted.config.name;
+        self.create_realm(wanted.config.clone(), now).await?;
+        let filled = self.change(name, |tx| from_spec::fill(tx, wanted, credentials, now, &mut Kernel)).await?;
+        self.tell(name, filled.notices, now);
+        Ok(filled.without)
+    }
+
+    /// Closes every other realm: its sessions and tokens end, and it answers like none until it is made again.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub async fn close_others(&self, wanted: &BTreeSet<&str>, now: u64) -> Result<(), ChangeError> {
+        for name in self.realm_names().iter().filter(|name| !wanted.contains(name.as_str())) {
+            let end_everything = |tx: &mut Tx<'_>| {
+                let users: Vec<String> = tx.realm().users.keys().cloned().collect();
+                users.iter().flat_map(|user| session::end_all(tx, user)).collect()
+            };
+            let notices = self.change(name, end_everything).await?;
+            // Signed while the realm still has keys for others.
+            self.tell(name, notices, now);
+            self.change(name, |tx| {
+                let config = RealmConfig { is_closed: true, ..tx.realm().config.clone() };
+                tx.put(Object::Realm(config));
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Changes a realm that is open; returns when the change is in the store.
     ///
     /// # Errors
     /// [`ChangeError`].
     pub async fn change<T>(&self, realm: &str, change: impl FnOnce(&mut Tx<'_>) -> T) -> Result<T, ChangeError> {
+        match self.read(realm, |_| ()) {
+            Some(()) => self.change_any(realm, change).await,
+            None => Err(ChangeError::NoRealm),
+        }
+    }
+
+    /// As [`Provider::change`], closed realms as well.
+    async fn change_any<T>(&self, realm: &str, change: impl FnOnce(&mut Tx<'_>) -> T) -> Result<T, ChangeError> {
         let (result, upto) = {
             let mut inner = self.lock();
             let inner = &mut *inner;
@@ -239,8 +289,9 @@ impl Provider {
             is_new
         };
         let key = Key::generate(Algorithm::Es256, now)?;
-        self.change(&name, |tx| {
+        self.change_any(&name, |tx| {
             let mut config = config;
+            config.declared.clone_from(&tx.realm().config.declared);
             // Roles that an administrator made stay.
             for (role, text) in &tx.realm().config.roles {
                 config.roles.entry(role.clone()).or_insert_with(|| text.clone());

@@ -35,6 +35,12 @@ pub struct RealmConfig {
     pub session_s: u64,
     /// After how many seconds a signing key is replaced; 0: never by itself.
     pub rotate_s: u64,
+    /// The accounts that it was given by the spec, by name: one that leaves the spec is disabled, others are not touched.
+    #[serde(default)]
+    pub declared: BTreeSet<String>,
+    /// Whether it left the spec: then it answers like none, and everything in it is kept.
+    #[serde(default)]
+    pub is_closed: bool,
 }
 
 impl RealmConfig {
@@ -50,6 +56,8 @@ impl RealmConfig {
             refresh_s: 1800,
             session_s: 36_000,
             rotate_s: 90 * 86_400,
+            declared: BTreeSet::new(),
+            is_closed: false,
         }
     }
 }

@@ -16,6 +16,8 @@ use crate::{
 
 /// Most clients of a realm that self-registration may lead to.
 const MAX_CLIENTS: usize = 10_000;
+/// The name of the token that a realm's owner holds, among credentials.
+pub const OWNERS_TOKEN: &str = "registration";
 
 /// A token that allows some registrations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +51,14 @@ pub fn create_initial(tx: &mut Tx<'_>, count: u32, seconds: u64, now: u64, entro
     let digest = digest(token.expose());
     tx.put(Object::Initial(InitialAccess { digest, remaining: count, expires_at: now.saturating_add(seconds) }));
     token
+}
+
+/// Makes the realm take its owner's token, for as many registrations as it may have clients. One that it knows stays as it is.
+pub(crate) fn keep_owners(tx: &mut Tx<'_>, token: &Secret) {
+    let digest = digest(token.expose());
+    if !tx.realm().initial.contains_key(&digest) {
+        tx.put(Object::Initial(InitialAccess { digest, remaining: MAX_CLIENTS as u32, expires_at: u64::MAX }));
+    }
 }
 
 /// Registers a client, using up one registration of the token.

@@ -5,9 +5,10 @@ mod support;
 use std::sync::Arc;
 
 use netengine_oidc::{
-    from_spec,
+    from_spec::{self, Credential, Kind, WantedRealm, WantedUser},
     provider::{Provider, Settings},
-    secret::Kernel,
+    secret::{Kernel, Secret},
+    state::Object,
     store::{SqliteStore, Store, StoreError},
 };
 use serde_json::{Value, json};
@@ -139,10 +140,7 @@ async fn the_spec_makes_realms_users_and_clients_once() {
     let provider = Provider::open(wanted.settings(), store, mpsc::channel(1).0).await.expect("a provider");
     for _ in 0..2 {
         for realm in &wanted.realms {
-            provider.create_realm(realm.config.clone(), now()).await.expect("a realm");
-            let fill =
-                |tx: &mut netengine_oidc::state::Tx<'_>| from_spec::fill(tx, realm, &credentials, now(), &mut Kernel);
-            let without = provider.change(&realm.config.name, fill).await.expect("stored");
+            let without = provider.fill(realm, &credentials, now()).await.expect("stored");
             assert!(without.is_empty(), "{without:?}");
         }
     }
@@ -152,6 +150,66 @@ async fn the_spec_makes_realms_users_and_clients_once() {
         assert_eq!(realm.issuer, "https://auth.internal/realms/acme-corp");
         assert_eq!(realm.keys.0.len(), 1);
     });
+}
+
+#[tokio::test]
+async fn who_leaves_the_spec_loses_access_and_comes_back_with_what_they_had() {
+    let site = site().await;
+    let config = site.provider.read("acme", |realm| realm.config.clone()).expect("the realm");
+    let alice = WantedUser { username: "alice".into(), email: "alice@acme.corp".into(), roles: vec!["staff".into()] };
+    let bob = WantedUser { username: "Bob".into(), ..alice.clone() };
+    let realm = |users: &[&WantedUser]| WantedRealm {
+        config: config.clone(),
+        users: users.iter().map(|user| (*user).clone()).collect(),
+        services: Default::default(),
+    };
+    let own = |kind, name: &str, secret: &str| Credential {
+        issuer: site.issuer.clone(),
+        kind,
+        name: name.into(),
+        secret: Secret::new(secret.into()),
+    };
+    let secrets =
+        [own(Kind::Password, "Bob", "bob's"), own(Kind::RegistrationToken, "registration", "the owner's token")];
+    let fill = async |users: &[&WantedUser]| {
+        assert!(site.provider.fill(&realm(users), &secrets, now()).await.expect("stored").is_empty());
+    };
+    let enabled = |name: &str| site.provider.read("acme", |realm| realm.user_named(name).map(|user| user.enabled));
+    fill(&[&alice, &bob]).await;
+    let page = site.log_in(QUERY, now()).await;
+    assert!(page.sent_back("code").is_some());
+    fill(&[&bob]).await;
+    assert_eq!((enabled("alice"), enabled("bob")), (Some(Some(false)), Some(Some(true))));
+    assert!(site.log_in(QUERY, now()).await.headers.get("location").is_none());
+    let sessions = || site.provider.read("acme", |realm| realm.sessions.len());
+    assert_eq!(sessions(), Some(0), "what she had begun has ended");
+    // Others may be disabled by an administrator, and stay so while the spec says the same of them.
+    let users = site.provider.read("acme", |realm| realm.user_named("bob").cloned()).flatten().expect("bob");
+    let off = netengine_oidc::user::User { enabled: false, ..users };
+    site.provider.change("acme", |tx| tx.put(Object::User(off))).await.expect("stored");
+    fill(&[&alice, &bob]).await;
+    assert_eq!((enabled("alice"), enabled("bob")), (Some(Some(true)), Some(Some(false))));
+    assert!(site.log_in(QUERY, now()).await.sent_back("code").is_some(), "her password is what it was");
+    // The owner's token registers clients; filling again does not make it new.
+    let register = async || {
+        let body = json!({"redirect_uris": ["https://app.acme.corp/back"]}).to_string();
+        let path = "/realms/acme/clients-registrations/openid-connect";
+        let headers = [("authorization", "Bearer the owner's token"), ("content-type", "application/json")];
+        site.ask("POST", path, &headers, &body, now()).await
+    };
+    assert_eq!(register().await.status, 201);
+    fill(&[&alice]).await;
+    let left = site.provider.read("acme", |realm| realm.initial.values().map(|one| one.remaining).max());
+    assert_eq!(left, Some(Some(9_999)));
+    // An organisation that left is as one that never was, until it comes back.
+    site.provider.close_others(&["other"].into(), now()).await.expect("stored");
+    let discovery = "/realms/acme/.well-known/openid-configuration";
+    assert_eq!(site.ask("GET", discovery, &[], "", now()).await.status, 404);
+    assert_eq!((register().await.status, site.provider.realm_names()), (404, vec!["other".to_owned()]));
+    site.provider.tick(now()).await.expect("stored");
+    fill(&[&alice]).await;
+    assert_eq!(site.ask("GET", discovery, &[], "", now()).await.status, 200);
+    assert!(site.log_in(QUERY, now()).await.sent_back("code").is_some());
 }
 
 /// A store whose disk is full for a while.

@@ -24,6 +24,7 @@ pub struct Api {
     providers: Vec<Arc<Provider>>,
     issuer: String,
     scope: String,
+    name: String,
     world: RwLock<Value>,
 }
 
@@ -36,11 +37,12 @@ impl Api {
             None => format!("https://{}/realms/{}", platform.canonical_name, platform.realm_name),
         };
         let scope = spec.operator.auth.required_scope.to_string();
-        Arc::new(Self { providers, issuer, scope, world: RwLock::new(Value::Null) })
+        let name = spec.name().to_string();
+        Arc::new(Self { providers, issuer, scope, name, world: RwLock::new(Value::Null) })
     }
 
     /// What is told from now on.
-    pub fn tell(&self, spec: &Spec, services: &[ServiceHealth]) {
+    pub fn tell(&self, services: &[ServiceHealth]) {
         let phases: Vec<_> = (0..=9)
             .filter_map(|phase| {
                 let mut here = services.iter().filter(|service| service.phase == phase).peekable();
@@ -57,7 +59,7 @@ impl Api {
                 })
             })
             .collect();
-        let world = json!({"name": spec.name().as_str(), "phases": phases, "services": services});
+        let world = json!({"name": self.name, "phases": phases, "services": services});
         *self.world.write().unwrap_or_else(PoisonError::into_inner) = world;
     }
 

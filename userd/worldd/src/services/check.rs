@@ -1,5 +1,7 @@
 //! Whether a desired state is one that can be served; nothing is touched before this.
 
+use std::sync::Arc;
+
 use netengine_proto::{
     control::{Desired, NtpService},
     limits,
@@ -10,10 +12,10 @@ use netengine_spec::{Severity, Spec};
 /// A desired state that was understood.
 #[derive(Debug)]
 pub struct Wanted {
-    /// As it came.
+    /// As it came, without the text of its spec.
     pub desired: Desired,
     /// Its spec, read.
-    pub spec: Option<Spec>,
+    pub spec: Option<Arc<Spec>>,
 }
 
 impl Wanted {
@@ -21,11 +23,11 @@ impl Wanted {
     ///
     /// # Errors
     /// What is wrong with it, in words for people.
-    pub fn read(desired: Desired) -> Result<Self, String> {
+    pub fn read(mut desired: Desired) -> Result<Self, String> {
         WorldName::parse(&desired.world).map_err(|error| format!("the world's name {error}"))?;
         desired.ntp.as_ref().map_or(Ok(()), ntp)?;
-        let spec = desired.spec.as_deref().map(spec).transpose()?;
-        Ok(Self { desired, spec })
+        let spec = desired.spec.take().as_deref().map(spec).transpose()?;
+        Ok(Self { desired, spec: spec.map(Arc::new) })
     }
 }
 
@@ -33,9 +35,21 @@ fn spec(text: &str) -> Result<Spec, String> {
     if text.len() > limits::SPEC_BYTES {
         return Err(format!("a spec of {} bytes is more than {}", text.len(), limits::SPEC_BYTES));
     }
+    // Checking takes sixty times the memory of the text. A thread has an arena of its own, which goes back to the kernel once it
+    // is empty; what is kept for good must not lie in it: neither the spec nor the library's schema.
+    drop(netengine_spec::schema());
+    let checked = std::thread::scope(|scope| scope.spawn(|| checked(text)).join());
+    let checked = checked.map_err(|_| "the spec cannot be checked".to_owned())??;
+    serde_json::from_str(&checked).map_err(|error| format!("the spec cannot be read: {error}"))
+}
+
+/// The spec as this release writes it.
+fn checked(text: &str) -> Result<String, String> {
     let value = serde_json::from_str(text).map_err(|error| format!("the spec is no JSON: {error}"))?;
     match netengine_spec::load_json(&value) {
-        Ok(loaded) => Ok(loaded.spec),
+        Ok(loaded) => {
+            serde_json::to_string(&loaded.spec).map_err(|error| format!("the spec cannot be written: {error}"))
+        }
         Err(found) => Err(found.iter().find(|one| one.severity == Severity::Error).map_or_else(
             || "the spec is not acceptable".to_owned(),
             |first| format!("the spec is not acceptable: {}: {}", first.path, first.message),

@@ -233,7 +233,7 @@ impl Secured {
     ) -> Result<Self, String> {
         let failed = |error: &dyn std::error::Error| super::chain("there is no certificate for it", error);
         let profile = profile(renewal);
-        let own = issuer.service.issue_own(names.clone(), &profile).await.map_err(|error| failed(&error))?;
+        let own = issuer.service.own(names.clone(), &profile).await.map_err(|error| failed(&error))?;
         let certificate = match old.and_then(|old| old.secured.as_ref()) {
             Some(old) => {
                 old.certificate.swap(&own).map_err(|error| failed(&error))?;

@@ -16,9 +16,9 @@ use axum::{
 };
 use http_body_util::{BodyExt, Limited};
 use netengine_oidc::{
-    from_spec::{self, Wanted, WantedRealm},
+    from_spec::{self, Kind, Wanted, WantedRealm},
     provider::{Delivery, Provider},
-    secret::{Kernel, Secret},
+    secret::Secret,
     serve::Clock,
     store::SqliteStore,
 };
@@ -160,15 +160,16 @@ async fn fill(provider: &Provider, wanted: &Wanted, credentials: &[Credential]) 
     let secrets: Vec<from_spec::Credential> = credentials.iter().filter_map(secret).collect();
     let realms = wanted.realms.iter().map(|realm| fill_realm(provider, realm, &secrets));
     let results: Result<Vec<()>, String> = futures::future::join_all(realms).await.into_iter().collect();
-    results.map(drop)
+    results?;
+    let names = wanted.realms.iter().map(|realm| realm.config.name.as_str()).collect();
+    let closed = provider.close_others(&names, unix()).await;
+    closed.map_err(|error| super::chain("cannot close the realms that are wanted no more", &error))
 }
 
 async fn fill_realm(provider: &Provider, realm: &WantedRealm, secrets: &[from_spec::Credential]) -> Result<(), String> {
-    let (name, now) = (realm.config.name.as_str(), unix());
+    let name = realm.config.name.as_str();
     let failed = |error: &dyn std::error::Error| super::chain(&format!("cannot make the realm {name}"), error);
-    provider.create_realm(realm.config.clone(), now).await.map_err(|error| failed(&error))?;
-    let filled = provider.change(name, |tx| from_spec::fill(tx, realm, secrets, now, &mut Kernel)).await;
-    let without = filled.map_err(|error| failed(&error))?;
+    let without = provider.fill(realm, secrets, unix()).await.map_err(|error| failed(&error))?;
     match without.first() {
         None => Ok(()),
         Some(first) => Err(format!("the realm {name} has no secret for {first} ({} in all)", without.len())),
@@ -176,14 +177,15 @@ async fn fill_realm(provider: &Provider, realm: &WantedRealm, secrets: &[from_sp
 }
 
 fn secret(credential: &Credential) -> Option<from_spec::Credential> {
-    let is_client = match credential.kind {
-        CredentialKind::Password => false,
-        CredentialKind::ClientSecret => true,
-        CredentialKind::RegistrationToken | CredentialKind::Tsig => return None,
+    let kind = match credential.kind {
+        CredentialKind::Password => Kind::Password,
+        CredentialKind::ClientSecret => Kind::ClientSecret,
+        CredentialKind::RegistrationToken => Kind::RegistrationToken,
+        CredentialKind::Tsig => return None,
     };
     let Credential { issuer, name, .. } = credential;
     let secret = Secret::new(credential.secret.expose().to_owned());
-    Some(from_spec::Credential { issuer: issuer.clone(), is_client, name: name.clone(), secret })
+    Some(from_spec::Credential { issuer: issuer.clone(), kind, name: name.clone(), secret })
 }
 
 /// One request; its body is read here, within its bounds.

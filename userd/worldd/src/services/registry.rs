@@ -49,7 +49,7 @@ struct Open {
     names: Arc<Store>,
     registry: Arc<Registry>,
     /// What it was last filled from.
-    spec: Option<Spec>,
+    spec: Option<Arc<Spec>>,
     looking: JoinHandle<()>,
 }
 
@@ -64,7 +64,7 @@ impl Registries {
     /// zones came or went.
     pub async fn apply(
         &mut self,
-        spec: &Spec,
+        spec: &Arc<Spec>,
         directory: &Path,
         names: Option<Arc<Store>>,
         resign: impl Fn() + Send + Sync + 'static,
@@ -159,7 +159,7 @@ pub fn registrar(registry: Arc<Registry>, authenticate: OidcAuthenticate) -> Rou
 }
 
 impl Open {
-    async fn fill(&mut self, spec: &Spec) -> Result<(), String> {
+    async fn fill(&mut self, spec: &Arc<Spec>) -> Result<(), String> {
         if self.spec.as_ref() == Some(spec) {
             return Ok(());
         }
@@ -172,7 +172,7 @@ impl Open {
 }
 
 async fn open(
-    spec: &Spec,
+    spec: &Arc<Spec>,
     file: PathBuf,
     names: Arc<Store>,
     resign: impl Fn() + Send + Sync + 'static,

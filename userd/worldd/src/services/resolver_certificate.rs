@@ -10,9 +10,9 @@ use std::{
 };
 
 use netengine_pki::{
-    ca::{Profile, pem},
+    ca::pem,
     name::Identifier,
-    service::{OwnCertificate, Renewal},
+    service::{OwnCertificate, OwnError, Renewal},
 };
 use netengine_spec::Spec;
 use rustls::{
@@ -66,7 +66,7 @@ impl ForResolver {
         }
         self.close();
         // The first is there when this returns: the gateway is told what to do next.
-        let first = make(&issuer, &wish).await;
+        let first = write(issuer.service.own(wish.names.clone(), &https::profile(wish.renewal)).await);
         let task = tokio::spawn(keep(issuer, wish.clone(), first));
         self.keeping = Some((wish, task));
     }
@@ -79,9 +79,8 @@ impl ForResolver {
     }
 }
 
-async fn make(issuer: &Issuer, wish: &Wish) -> Option<OwnCertificate> {
-    let profile: Profile = https::profile(wish.renewal);
-    let made = issuer.service.issue_own(wish.names.clone(), &profile).await;
+/// Hands a certificate over.
+fn write(made: Result<OwnCertificate, OwnError>) -> Option<OwnCertificate> {
     let written =
         made.map_err(|error| super::chain("cannot make the resolver's certificate", &error)).and_then(|own| {
             let chain: String = own.chain.iter().map(|der| pem("CERTIFICATE", der)).collect();
@@ -111,7 +110,7 @@ async fn keep(issuer: Issuer, wish: Wish, mut current: Option<OwnCertificate>) {
             }
         };
         tokio::time::sleep(due).await;
-        match make(&issuer, &wish).await {
+        match write(issuer.service.issue_own(wish.names.clone(), &https::profile(wish.renewal)).await) {
             Some(next) => current = Some(next),
             None => tokio::time::sleep(AGAIN).await,
         }

@@ -51,7 +51,7 @@ pub struct World {
     registries: Registries,
     https: Https,
     resolver: ForResolver,
-    api: Option<(Arc<Api>, Spec)>,
+    api: Option<Arc<Api>>,
     couriers: Vec<JoinHandle<()>>,
 }
 
@@ -87,13 +87,13 @@ impl World {
         }
         self.revision = desired.revision;
         let health = self.services();
-        if let Some((api, spec)) = &self.api {
-            api.tell(spec, &health);
+        if let Some(api) = &self.api {
+            api.tell(&health);
         }
         Ok(())
     }
 
-    async fn apply_spec(&mut self, spec: &Spec, desired: &Desired, places: &Places) {
+    async fn apply_spec(&mut self, spec: &Arc<Spec>, desired: &Desired, places: &Places) {
         let Desired { hosts, credentials, up_to, .. } = desired;
         let (up_to, directory) = (*up_to, places.state.as_path());
         if self.dns.starts_anew(spec, hosts) {
@@ -186,7 +186,7 @@ impl World {
             }
         }
         all.retain(|endpoint| endpoint.phase <= up_to);
-        self.api = Some((api, spec.clone()));
+        self.api = Some(api);
         all
     }
 

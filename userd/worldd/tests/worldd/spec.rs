@@ -46,7 +46,11 @@ pub fn desired(spec: &Spec) -> Desired {
     let wanted = [from_spec::platform(spec), from_spec::inworld(spec)];
     let made = wanted.iter().flat_map(|wanted| wanted.credentials(&mut Kernel));
     let of_identity = made.map(|made| Credential {
-        kind: if made.is_client { CredentialKind::ClientSecret } else { CredentialKind::Password },
+        kind: match made.kind {
+            from_spec::Kind::Password => CredentialKind::Password,
+            from_spec::Kind::ClientSecret => CredentialKind::ClientSecret,
+            from_spec::Kind::RegistrationToken => CredentialKind::RegistrationToken,
+        },
         issuer: made.issuer,
         name: made.name,
         secret: Secret::new(made.secret.expose().to_owned()),

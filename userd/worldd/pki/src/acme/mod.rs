@@ -32,4 +32,4 @@ pub use object::{
 pub use policy::{ExternalAccounts, ExternalKey, Policy};
 pub use problem::{Kind, Problem};
 pub use render::{Rendered, Urls, directory, render, renewal_info};
-pub use state::{Change, State};
+pub use state::{Change, Own, State};

@@ -2,11 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use serde::{Deserialize, Serialize};
-
 use super::{Account, Authorization, AuthorizationStatus, Certificate, Id, Order, OrderStatus};
 use crate::{
-    ca::{Revocation, Revoked, Serial},
+    ca::{Revocation, Revoked, Secret, Serial},
     clock::UnixSeconds,
 };
 
@@ -14,7 +12,7 @@ use crate::{
 const KEPT_AFTER_EXPIRY_SECS: i64 = 30 * 24 * 3600;
 
 /// One change. Applying it twice is the same as once; a store that has kept it can make the same state again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// The account is now like this.
     Account(Account),
@@ -29,6 +27,8 @@ pub enum Change {
         /// It.
         der: Vec<u8>,
     },
+    /// The key of a certificate for one of the world's own services, in place of the one before for the same names.
+    Own(Own),
     /// A certificate was revoked.
     Revoked {
         /// Which.
@@ -50,6 +50,19 @@ pub enum Change {
         /// Their authorizations.
         authorizations: Vec<Id>,
     },
+}
+
+/// A service's own key, kept so that a restart need not issue anew. Only the store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    /// What its certificate names.
+    pub names: String,
+    /// A digest of everything else that the certificate came of: issuer, settings, profile.
+    pub circumstances: String,
+    /// The certificate.
+    pub serial: Serial,
+    /// The key.
+    pub key: Secret,
 }
 
 /// Everything that is known. Certificates themselves (their DER) are in the store only.
@@ -98,6 +111,7 @@ impl State {
                     self.revoked.insert(certificate.serial, revocation);
                 }
             }
+            Change::Own(_) => {}
             Change::Revoked { serial, revocation } => {
                 if let Some(certificate) = self.certificates.get_mut(serial) {
                     certificate.revoked = Some(*revocation);

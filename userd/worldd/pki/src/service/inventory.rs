@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::{Service, unix_seconds};
 use crate::{
-    acme::{Certificate, Change},
-    ca::{CaError, CertifiedPublicKey, Profile, Reason, Revocation, Secret, Serial, key},
+    acme::{Certificate, Change, Own},
+    ca::{CaError, CertifiedPublicKey, Level, Profile, Reason, Revocation, Secret, Serial, key},
+    jose,
     name::Identifier,
     store::{Halted, Store, StoreError},
 };
@@ -70,6 +71,50 @@ impl<S: Store> Service<S> {
         Ok(self.store.certificate(serial).await?.map(|der| (known, der)))
     }
 
+    /// A certificate for a service of the world itself: the one that was made before for the same names, as long as it is good,
+    /// comes of the same authority and settings and has more than a third of its life before it, or else a new one.
+    ///
+    /// # Errors
+    /// [`OwnError`]; then there is no certificate.
+    pub async fn own(&self, names: BTreeSet<Identifier>, profile: &Profile) -> Result<OwnCertificate, OwnError> {
+        match self.kept_own(&names, profile).await {
+            Ok(Some(own)) => return Ok(own),
+            Ok(None) => {}
+            // What cannot be read is made anew.
+            Err(error) => tracing::warn!(service = "pki", "{error}: {:?}", std::error::Error::source(&error)),
+        }
+        self.issue_own(names, profile).await
+    }
+
+    async fn kept_own(
+        &self,
+        names: &BTreeSet<Identifier>,
+        profile: &Profile,
+    ) -> Result<Option<OwnCertificate>, StoreError> {
+        let kept = self.store.own(&joined(names)).await?;
+        let Some(kept) = kept.filter(|kept| kept.circumstances == self.circumstances(profile)) else { return Ok(None) };
+        let Some((known, der)) = self.show(kept.serial).await? else { return Ok(None) };
+        let (not_before, not_after) = (known.not_before, known.not_after);
+        let late = not_after.saturating_sub(not_after.saturating_sub(not_before) / 3);
+        if known.revoked.is_some() || !(not_before..late).contains(&unix_seconds()) {
+            return Ok(None);
+        }
+        let (serial, chain) = (kept.serial, self.own_chain(der));
+        Ok(Some(OwnCertificate { serial, chain, key: kept.key, not_before, not_after }))
+    }
+
+    /// What a certificate comes of besides its names. Compared only: another release that prints it otherwise issues anew.
+    fn circumstances(&self, profile: &Profile) -> String {
+        let issuer = self.authority.signer(Level::Issuing).certificate();
+        let settings = format!("{:?} {profile:?}", self.authority.config());
+        jose::encode(jose::sha256(&[issuer, settings.as_bytes()].concat()))
+    }
+
+    fn own_chain(&self, leaf: Vec<u8>) -> Vec<Vec<u8>> {
+        let issuer = self.authority.signer(Level::Issuing).certificate();
+        std::iter::once(leaf).chain(self.authority.has_intermediate().then(|| issuer.to_vec())).collect()
+    }
+
     /// Makes a key and a certificate for a service of the world itself. It is listed like any other.
     ///
     /// # Errors
@@ -78,14 +123,13 @@ impl<S: Store> Service<S> {
         let (pair, secret) = key::generate()?;
         let public = CertifiedPublicKey::of(&pair).map_err(CaError::PublicKey)?;
         let leaf = self.authority.issue(&names, &public, profile, unix_seconds())?;
+        let (serial, key) = (leaf.serial, secret.clone());
+        let own = Own { names: joined(&names), circumstances: self.circumstances(profile), serial, key };
         let certificate = Certificate::of(&leaf, &public, None, names, "own".to_owned());
-        self.change(|_| Ok(vec![Change::Issued { certificate, der: leaf.der.clone() }])).await?;
-        let mut chain = vec![leaf.der];
-        if self.authority.has_intermediate() {
-            chain.push(self.authority.signer(crate::ca::Level::Issuing).certificate().to_vec());
-        }
+        let issued = Change::Issued { certificate, der: leaf.der.clone() };
+        self.change(|_| Ok(vec![issued, Change::Own(own)])).await?;
         let (not_before, not_after) = (leaf.not_before, leaf.not_after);
-        Ok(OwnCertificate { serial: leaf.serial, chain, key: secret, not_before, not_after })
+        Ok(OwnCertificate { serial, chain: self.own_chain(leaf.der), key: secret, not_before, not_after })
     }
 
     /// Revokes a certificate in the operator's name. A certificate that is revoked stays as it is.
@@ -120,4 +164,8 @@ impl<S: Store> Service<S> {
         };
         Ok(kept.wait().await?)
     }
+}
+
+fn joined(names: &BTreeSet<Identifier>) -> String {
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }

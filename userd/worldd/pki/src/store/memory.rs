@@ -10,7 +10,7 @@ use std::{
 
 use super::{Store, StoreError};
 use crate::{
-    acme::Change,
+    acme::{Change, Own},
     ca::{Material, Serial},
 };
 
@@ -25,6 +25,7 @@ pub struct MemoryStore {
 struct Kept {
     changes: Vec<Change>,
     certificates: HashMap<Serial, Vec<u8>>,
+    own: HashMap<String, Own>,
     material: Option<Material>,
 }
 
@@ -54,6 +55,9 @@ impl Store for MemoryStore {
             if let Change::Issued { certificate, der } = &mut change {
                 kept.certificates.insert(certificate.serial, std::mem::take(der));
             }
+            if let Change::Own(own) = &change {
+                kept.own.insert(own.names.clone(), own.clone());
+            }
             kept.changes.push(change);
         }
         Ok(())
@@ -61,6 +65,10 @@ impl Store for MemoryStore {
 
     async fn certificate(&self, serial: Serial) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.kept().certificates.get(&serial).cloned())
+    }
+
+    async fn own(&self, names: &str) -> Result<Option<Own>, StoreError> {
+        Ok(self.kept().own.get(names).cloned())
     }
 
     async fn material(&self) -> Result<Option<Material>, StoreError> {

@@ -11,7 +11,7 @@ pub use sqlite::SqliteStore;
 use std::{future::Future, sync::Arc};
 
 use crate::{
-    acme::Change,
+    acme::{Change, Own},
     ca::{Material, Serial},
 };
 
@@ -52,6 +52,12 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError`].
     fn certificate(&self, serial: Serial) -> impl Future<Output = Result<Option<Vec<u8>>, StoreError>> + Send;
 
+    /// The key of the world's own service with these names.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn own(&self, names: &str) -> impl Future<Output = Result<Option<Own>, StoreError>> + Send;
+
     /// The authority's keys and certificates.
     ///
     /// # Errors
@@ -76,6 +82,10 @@ impl<S: Store> Store for Arc<S> {
 
     async fn certificate(&self, serial: Serial) -> Result<Option<Vec<u8>>, StoreError> {
         self.as_ref().certificate(serial).await
+    }
+
+    async fn own(&self, names: &str) -> Result<Option<Own>, StoreError> {
+        self.as_ref().own(names).await
     }
 
     async fn material(&self) -> Result<Option<Material>, StoreError> {

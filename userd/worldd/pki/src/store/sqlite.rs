@@ -8,19 +8,20 @@ use sqlx::{
 
 use super::{Store, StoreError};
 use crate::{
-    acme::{Change, Id},
+    acme::{Change, Id, Own},
     ca::{Material, Secret, Serial, authority::KeyAndCertificate},
 };
 
 /// The version of the tables below.
 const VERSION: i64 = 1;
 
-const TABLES: [&str; 6] = [
+const TABLES: [&str; 7] = [
     "CREATE TABLE IF NOT EXISTS pki_version (version INTEGER NOT NULL) STRICT",
     "CREATE TABLE IF NOT EXISTS pki_account (id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS pki_order (id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS pki_authorization (id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS pki_certificate (serial TEXT PRIMARY KEY, body TEXT NOT NULL, der BLOB NOT NULL) STRICT",
+    "CREATE TABLE IF NOT EXISTS pki_own (names TEXT PRIMARY KEY, circumstances TEXT NOT NULL, serial TEXT NOT NULL, key BLOB NOT NULL) STRICT",
     "CREATE TABLE IF NOT EXISTS pki_material (level TEXT PRIMARY KEY, key BLOB NOT NULL, certificate BLOB NOT NULL) STRICT",
 ];
 
@@ -116,6 +117,11 @@ async fn write(open: &mut Open<'_>, change: &Change) -> Result<(), StoreError> {
                 .bind(der.as_slice());
             query.execute(&mut **open).await.map(drop).map_err(keep)
         }
+        Change::Own(own) => {
+            let query = "INSERT OR REPLACE INTO pki_own (names, circumstances, serial, key) VALUES (?, ?, ?, ?)";
+            let query = sqlx::query(query).bind(&own.names).bind(&own.circumstances).bind(own.serial.to_string());
+            query.bind(own.key.expose()).execute(&mut **open).await.map(drop).map_err(keep)
+        }
         Change::Revoked { serial, revocation } => {
             let query = "UPDATE pki_certificate SET body = json_set(body, '$.revoked', json(?)) WHERE serial = ?";
             let query = sqlx::query(query).bind(body(revocation)?).bind(serial.to_string());
@@ -164,6 +170,20 @@ impl Store for SqliteStore {
     async fn certificate(&self, serial: Serial) -> Result<Option<Vec<u8>>, StoreError> {
         let query = sqlx::query_scalar("SELECT der FROM pki_certificate WHERE serial = ?").bind(serial.to_string());
         query.fetch_optional(&self.pool).await.map_err(failed("read a certificate"))
+    }
+
+    async fn own(&self, names: &str) -> Result<Option<Own>, StoreError> {
+        let read = failed("read a service's key");
+        let query = sqlx::query("SELECT circumstances, serial, key FROM pki_own WHERE names = ?").bind(names);
+        let Some(row) = query.fetch_optional(&self.pool).await.map_err(&read)? else { return Ok(None) };
+        let serial: String = row.try_get(1).map_err(&read)?;
+        let serial = Serial::from_hex(&serial);
+        Ok(Some(Own {
+            names: names.to_owned(),
+            circumstances: row.try_get(0).map_err(&read)?,
+            serial: serial.ok_or_else(|| StoreError::Content("a service's certificate has no number".to_owned()))?,
+            key: Secret::from_pkcs8(row.try_get(2).map_err(&read)?),
+        }))
     }
 
     async fn material(&self) -> Result<Option<Material>, StoreError> {

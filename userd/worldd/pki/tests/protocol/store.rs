@@ -61,6 +61,35 @@ async fn own_certificates_are_listed_and_revoked_by_the_operator() {
     assert!(server.service.issue_own(outside, profile).await.is_err());
 }
 
+#[tokio::test]
+async fn a_restart_serves_the_certificate_that_it_has_unless_anything_about_it_is_another() {
+    use netengine_pki::{ca::Profiles, ca::Reason, name::Identifier};
+    let (store, profiles) = (Arc::<MemoryStore>::default(), Profiles::default());
+    let name = |name: &str| [Identifier::dns(name).expect("a name")].into();
+    let (short, classic) =
+        (profiles.get("shortlived").expect("a profile"), profiles.get("classic").expect("a profile"));
+    let first = Server::on(store.clone(), Told, |_| {}).await;
+    let own = first.service.own(name("ca.test"), short).await.expect("a certificate");
+    drop(first);
+    let second = Server::on(store.clone(), Told, |_| {}).await;
+    let again = second.service.own(name("ca.test"), short).await.expect("a certificate");
+    assert_eq!((again.serial, &again.chain, again.key.expose()), (own.serial, &own.chain, own.key.expose()));
+    assert_eq!((again.not_before, again.not_after), (own.not_before, own.not_after));
+    assert_eq!(second.service.list(None, 10).len(), 1);
+    for other in [
+        second.service.own(name("other.test"), short).await,
+        second.service.own(name("ca.test"), classic).await,
+        // One for other circumstances has taken its place.
+        second.service.own(name("ca.test"), short).await,
+        second.service.issue_own(name("ca.test"), short).await,
+    ] {
+        assert_ne!(other.expect("a certificate").serial, own.serial);
+    }
+    let now = second.service.own(name("ca.test"), short).await.expect("a certificate");
+    second.service.revoke(now.serial, Reason::KeyCompromise).await.expect("revoked");
+    assert_ne!(second.service.own(name("ca.test"), short).await.expect("a certificate").serial, now.serial);
+}
+
 /// Begins to look and never ends.
 struct Endless;
 
