@@ -1,0 +1,176 @@
+//! What was expected against what was observed. Nothing that was not observed passes.
+
+use netengine_lab_proto::{CaseAnswer, CaseResult, PacketOutcome, Reply, RuleInfo, Verdict};
+
+use crate::{
+    case::{CT_STATES, Case, Exactly, Expectation, ReplyKind},
+    verdict::word,
+};
+
+/// How a case, or one of its packets, came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// As expected.
+    Passed,
+    /// It could not be observed.
+    Inconclusive,
+    /// Observed, and not as expected.
+    Failed,
+}
+
+impl Outcome {
+    /// The word in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Inconclusive => "inconclusive",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A case that was run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judged<'a> {
+    /// The case.
+    pub case: &'a Case,
+    /// The worst of its packets'.
+    pub outcome: Outcome,
+    /// Why, when it is about the case as a whole: a ruleset that did not load, an engine that failed.
+    pub message: Option<String>,
+    /// Its packets, in order; empty when none was sent.
+    pub packets: Vec<JudgedPacket<'a>>,
+    /// Milliseconds in all, on the engine's side.
+    pub millis: f64,
+}
+
+/// A packet that was judged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JudgedPacket<'a> {
+    /// What was expected.
+    pub expected: &'a Expectation,
+    /// What was observed.
+    pub seen: PacketOutcome,
+    /// The rule that decided it, where it is known.
+    pub rule: Option<RuleInfo>,
+    /// The place of that rule in the file it came from: line and column.
+    pub place: Option<(u32, u32)>,
+    /// Whether all was as expected.
+    pub outcome: Outcome,
+    /// What was not, one line each.
+    pub differences: Vec<String>,
+}
+
+/// Judges a case by what the engine answered.
+pub fn judge<'a>(case: &'a Case, result: CaseResult) -> Judged<'a> {
+    let whole =
+        |outcome, message: String| Judged { case, outcome, message: Some(message), packets: Vec::new(), millis: 0.0 };
+    match (result, &case.load_error) {
+        (CaseResult::LoadFailed(errors), wanted) => {
+            let place = |error: &netengine_lab_proto::LoadError| match error.line {
+                Some(line) => {
+                    let (line, column) = case.rules.place(line, error.column.unwrap_or(1));
+                    format!("{}:{line}:{column}: {}", case.rules.file, error.message)
+                }
+                None => format!("{}: {}", case.rules.file, error.message),
+            };
+            let text = errors.iter().map(place).collect::<Vec<_>>().join("\n");
+            match wanted {
+                Some(wanted) if errors.iter().any(|error| error.message.contains(wanted.as_str())) => {
+                    Judged { message: None, ..whole(Outcome::Passed, String::new()) }
+                }
+                Some(wanted) => whole(Outcome::Failed, format!("expected a load error with {wanted:?}, but: {text}")),
+                None => whole(Outcome::Failed, format!("cannot load the ruleset: {text}")),
+            }
+        }
+        (CaseResult::Judged(_), Some(wanted)) => {
+            whole(Outcome::Failed, format!("expected a load error with {wanted:?}, but the ruleset loaded"))
+        }
+        (CaseResult::Unsupported { message } | CaseResult::Failed { message }, _) => {
+            whole(Outcome::Inconclusive, message)
+        }
+        (CaseResult::Judged(answer), None) if answer.packets.len() != case.packets.len() => {
+            let message = format!("{} packets were sent, {} judged", case.packets.len(), answer.packets.len());
+            whole(Outcome::Inconclusive, message)
+        }
+        (CaseResult::Judged(answer), None) => packets(case, *answer),
+    }
+}
+
+fn packets(case: &Case, answer: CaseAnswer) -> Judged<'_> {
+    let CaseAnswer { packets: seen, rules, setup_micros, run_micros, .. } = answer;
+    let mut judged = Vec::with_capacity(seen.len());
+    for (expected, seen) in case.packets.iter().zip(seen.into_inner()) {
+        let rule = seen.deciding.as_ref().and_then(|of| rules.iter().find(|rule| rule.rule == *of)).cloned();
+        let tested = |rule: &&RuleInfo| rule.rule.node == case.request.topology.tested;
+        let place =
+            rule.as_ref().filter(tested).and_then(|rule| Some(case.rules.place(rule.line?, rule.column.unwrap_or(1))));
+        let differences = differences(expected, &seen, rule.as_ref());
+        let outcome = match (seen.verdict, differences.is_empty()) {
+            (Verdict::Inconclusive, _) => Outcome::Inconclusive,
+            (_, true) => Outcome::Passed,
+            (_, false) => Outcome::Failed,
+        };
+        judged.push(JudgedPacket { expected, seen, rule, place, outcome, differences });
+    }
+    let outcome = judged.iter().map(|packet| packet.outcome).max().unwrap_or(Outcome::Passed);
+    let millis = (setup_micros + run_micros) as f64 / 1000.0;
+    Judged { case, outcome, message: None, packets: judged, millis }
+}
+
+/// What differs, one line each.
+fn differences(expected: &Expectation, seen: &PacketOutcome, rule: Option<&RuleInfo>) -> Vec<String> {
+    let mut found = Vec::new();
+    if !expected.verdict.is_met_by(seen.verdict) {
+        found.push(format!("expected {}, got {}", word(expected.verdict.verdict()), word(seen.verdict)));
+    }
+    let Exactly { rule: text, chain, delivered_to, src, dst, sport, dport, ct_state, reply } = &expected.exactly;
+    let mut differ = |what: &str, wanted: Option<String>, got: Option<String>| {
+        if let Some(wanted) = wanted
+            && got.as_ref() != Some(&wanted)
+        {
+            found.push(format!("expected {what} {wanted}, got {}", got.as_deref().unwrap_or("none")));
+        }
+    };
+    fn shown<T: ToString>(value: &Option<T>) -> Option<String> {
+        value.as_ref().map(ToString::to_string)
+    }
+    let delivered = seen.delivered.as_ref();
+    differ("chain", shown(chain), seen.deciding.as_ref().map(|rule| rule.chain.clone()));
+    differ("delivery to", shown(delivered_to), delivered.map(|at| at.node.to_string()));
+    differ("source", shown(src), delivered.and_then(|at| at.src).map(|a| a.to_string()));
+    differ("destination", shown(dst), delivered.and_then(|at| at.dst).map(|a| a.to_string()));
+    differ("source port", shown(sport), delivered.and_then(|at| at.sport).map(|p| p.to_string()));
+    differ("destination port", shown(dport), delivered.and_then(|at| at.dport).map(|p| p.to_string()));
+    let state = |state| CT_STATES.iter().find(|(_, of)| *of == state).map(|(word, _)| (*word).to_owned());
+    differ("conntrack state", ct_state.and_then(state), seen.ct_state.and_then(state));
+    differ("reply", reply.map(reply_word), Some(reply_word(reply_kind(seen.reply))));
+    if let Some(text) = text {
+        let got = rule.map(|rule| rule.text.as_str());
+        if !got.is_some_and(|got| got.contains(text.as_str())) {
+            found.push(format!("expected a rule with {text:?}, got {}", got.unwrap_or("none")));
+        }
+    }
+    found
+}
+
+fn reply_kind(reply: Option<Reply>) -> ReplyKind {
+    match reply {
+        None => ReplyKind::None,
+        Some(Reply::SynAck) => ReplyKind::SynAck,
+        Some(Reply::Reset) => ReplyKind::Reset,
+        Some(Reply::Tcp) => ReplyKind::Tcp,
+        Some(Reply::Udp) => ReplyKind::Udp,
+        Some(Reply::EchoReply) => ReplyKind::Echo,
+        Some(Reply::IcmpError { .. }) => ReplyKind::Icmp,
+        Some(Reply::Neighbour) => ReplyKind::Neighbour,
+    }
+}
+
+fn reply_word(kind: ReplyKind) -> String {
+    ReplyKind::WORDS.iter().find(|(_, of)| *of == kind).map_or_else(String::new, |(word, _)| (*word).to_owned())
+}
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

@@ -1,0 +1,31 @@
+//! Suites of the firewall lab: what a file says, what its cases send and expect, and how a run is reported.
+//!
+//! This crate has no I/O: texts come in, typed cases and reports go out. Files of both layouts of network-sandbox-engine are
+//! read as they are.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`file`] | a suite as it is written, key by key |
+//! | [`load`](mod@load) | a text to cases, with a place for every mistake |
+//! | [`topology`], [`packet`] | what is written to what is built and injected |
+//! | [`case`] | a case with what it expects, complete |
+//! | [`judge`](mod@judge) | what was expected against what was observed |
+//! | [`report`] | for people, as JSON, JUnit and TAP |
+//! | [`verdict`] | the words of verdicts, and which meets an expectation |
+#![forbid(unsafe_code)]
+
+pub mod case;
+pub mod file;
+pub mod judge;
+pub mod load;
+pub mod packet;
+pub mod report;
+pub mod topology;
+pub mod verdict;
+
+pub use self::{
+    case::{Case, Suite},
+    judge::{Judged, Outcome, judge},
+    load::{Mistake, load},
+    verdict::Expected,
+};
