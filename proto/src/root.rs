@@ -298,8 +298,11 @@ pub enum RootEvent {
     NetworkChanged {
         /// Its world.
         world: WorldId,
-        /// What `apply_network` with the plan last applied would do now.
+        /// What `apply_network` with the plan last applied would do now, the first of it; empty when the network is as
+        /// planned again.
         drift: Vec<Change>,
+        /// How much else it would do.
+        more: u32,
     },
 }
 

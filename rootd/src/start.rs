@@ -6,7 +6,7 @@
 //! 4. close every descriptor that is not known;
 //! 5. move into an empty network namespace: no process of rootd can even name a link of the host;
 //! 6. make the socketpairs, hand one end to the spawn worker;
-//! 7. fork the net and ns workers, each of which locks itself in before it reads its first request;
+//! 7. fork the net, ns and watch workers, each of which locks itself in before it reads its first request;
 //! 8. become the broker: open the journal, drop every capability, lock in;
 //! 9. find or start the holder, reconcile, tell the service manager "ready", serve.
 //!
@@ -41,7 +41,7 @@ use crate::{
     worker::{
         channel::{Channel, MESSAGE_BYTES},
         message::SpawnRequest,
-        net, ns, spawn,
+        net, ns, spawn, watch,
     },
 };
 
@@ -102,6 +102,7 @@ fn run() -> Outcome<ExitCode> {
 fn start_workers(config: &Config) -> Outcome<Sockets> {
     let pair = || fds::pair(MESSAGE_BYTES);
     let ((net, net_end), (ns, ns_end), (spawn, spawn_end)) = (pair()?, pair()?, pair()?);
+    let (watch, watch_end) = pair()?;
     let spawn_socket = std::os::unix::net::UnixStream::connect(&config.spawn_socket)
         .map_err(|error| format!("cannot reach the spawn worker at {}: {error}", config.spawn_socket.display()))?;
     fds::send(&spawn_socket, &[1], &[spawn_end.as_fd()])?;
@@ -117,7 +118,12 @@ fn start_workers(config: &Config) -> Outcome<Sockets> {
         sandbox::lock_ns(&places.settings)?;
         Ok(ns::run(channel, &places))
     })?;
-    Ok(Sockets { net, ns, spawn })
+    fork_worker(watch_end, |channel| {
+        process::set_name(c"ne-rootd-watch");
+        sandbox::lock_watch()?;
+        Ok(watch::run(channel))
+    })?;
+    Ok(Sockets { net, ns, spawn, watch })
 }
 
 /// The spawn worker: serves one broker until it is gone, then the next. Only rootd's own user is listened to.
@@ -210,11 +216,27 @@ async fn serve(config: Config, given: &Given, doors: Doors, sockets: Sockets, op
     let kept = holder.list().await?;
     let broker = Arc::new(Broker::new(config, workers, holder, journal));
     broker.reconcile(records, kept).await?;
+    tokio::spawn(watch_worlds(broker.clone()));
     tokio::spawn(accept::serve(broker.clone(), accept::listener(doors.root)?, Door::Root));
     tokio::spawn(accept::serve(broker.clone(), accept::listener(doors.exec)?, Door::Exec));
     given.ready()?;
     tracing::info!(instance = %broker.instance, "serving");
     attend(&broker).await
+}
+
+/// Looks at each world of which the watch worker hears something.
+async fn watch_worlds(broker: Arc<Broker>) {
+    loop {
+        for id in broker.workers.watch.changed().await {
+            match broker.find_world(id) {
+                Some(world) => {
+                    let broker = broker.clone();
+                    tokio::spawn(async move { broker.look_at_changes(&world).await });
+                }
+                None => broker.workers.watch.begin_look(id),
+            }
+        }
+    }
 }
 
 /// Starts a holder, the first or one in place of a dead one; who connects is up to the caller.

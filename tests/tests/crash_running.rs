@@ -129,6 +129,7 @@ async fn worlds_forward_without_loss_while_each_daemon_dies_and_are_adopted() {
         (ROOTD, ROOTD),
         ("ne-rootd-net", ROOTD),
         ("ne-rootd-ns", ROOTD),
+        ("ne-rootd-watch", ROOTD),
         ("ne-rootd-spawn", "netengine-spawn"),
         ("netengine-userd", "netengine-userd"),
     ] {

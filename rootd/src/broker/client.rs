@@ -67,7 +67,6 @@ type Answer<R> = oneshot::Sender<(R, Vec<OwnedFd>)>;
 pub struct Client<Q, R> {
     socket: Arc<AsyncFd<OwnedFd>>,
     waiting: Arc<Mutex<VecDeque<Answer<R>>>>,
-    turn: tokio::sync::Mutex<()>,
     types: std::marker::PhantomData<fn(Q) -> R>,
 }
 
@@ -97,7 +96,7 @@ impl<Q: Serialize, R: DeserializeOwned + Send + 'static> Client<Q, R> {
             answers.lock().expect("no panic while held").clear();
             gone.notify_one();
         });
-        Ok(Self { socket, waiting, turn: tokio::sync::Mutex::new(()), types: std::marker::PhantomData })
+        Ok(Self { socket, waiting, types: std::marker::PhantomData })
     }
 
     /// Asks, and waits for the answer.
@@ -107,12 +106,15 @@ impl<Q: Serialize, R: DeserializeOwned + Send + 'static> Client<Q, R> {
     pub async fn call(&self, request: &Q, descriptors: &[BorrowedFd<'_>]) -> Result<(R, Vec<OwnedFd>), Gone> {
         let bytes = encode(request).map_err(|_| Gone)?;
         let (answer, answered) = oneshot::channel();
-        {
-            // Order of sending and order of waiting must be the same.
-            let _turn = self.turn.lock().await;
-            self.waiting.lock().expect("no panic while held").push_back(answer);
-            send(&self.socket, &bytes, descriptors).await.map_err(|_| Gone)?;
-        }
+        let mut answer = Some(answer);
+        // Order of sending and order of waiting are the same, also when a caller goes away while it waits for room.
+        let sent = self.socket.async_io(Interest::WRITABLE, |socket| {
+            let mut waiting = self.waiting.lock().expect("no panic while held");
+            let sent = fds::send(socket, &bytes, descriptors)?;
+            waiting.extend(answer.take());
+            Ok(sent)
+        });
+        sent.await.map_err(|_| Gone)?;
         answered.await.map_err(|_| Gone)
     }
 }

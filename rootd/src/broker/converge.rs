@@ -10,17 +10,18 @@ use futures::future::try_join_all;
 use netengine_proto::{
     ids::WorldId,
     plan::{NetworkPlan, Node, NodePlan},
-    root::{Change, ChangeAction, ObjectKind, ObjectName, Observed, Operation, RootError},
+    root::{Change, ChangeAction, ObjectKind, ObjectName, Observed, Operation, RootError, RootEvent},
 };
 
 use super::{
     journal::Record,
+    known::{Known, settings},
     state::{Broker, HeldNode, HeldWorld, World},
+    workers::MadeNode,
 };
 use crate::{
     plan::{
         diff::{Action, Difference, Seen, diff},
-        settings::Settings,
         tag,
     },
     worker::message::{HeldKey, NetOperation, NetRequest, Slot},
@@ -28,6 +29,17 @@ use crate::{
 
 /// See, compare and do this often at most: a removal may take more with it than was seen before.
 const ROUNDS: usize = 4;
+/// Differences that one event tells; the rest is counted.
+const DRIFT_TOLD: usize = 64;
+
+/// How much is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// What is not known, and what changed since it was seen.
+    Changed,
+    /// Everything.
+    All,
+}
 
 impl Broker {
     /// Makes the kernel equal to `plan` and reports what was done.
@@ -43,13 +55,10 @@ impl Broker {
         let fresh = self.create_namespaces(world, held, plan).await?;
         let mut changes: Vec<_> = fresh.iter().map(|node| namespace_change(ChangeAction::Create, node)).collect();
         let alias = tag::alias(self.instance, world.owner, world.id);
-        let mut seen = BTreeMap::new();
-        let mut stale: Vec<&NodePlan> = plan.nodes.iter().filter(|node| !fresh.contains(&node.node)).collect();
         for round in 0.. {
-            for (node, found) in self.observe_nodes(world.id, held, &stale).await? {
-                seen.insert(node, found);
-            }
-            let difference = diff(plan, &alias, &seen);
+            let unbuilt = if round == 0 { &fresh } else { &BTreeSet::new() };
+            self.see(world.id, &mut held.nodes, &mut held.known, plan, Extent::Changed, unbuilt).await?;
+            let difference = diff(plan, &alias, held.known.seen());
             if let Some(conflict) = &difference.conflict {
                 let object = format!("{} in {}", conflict.name, conflict.node);
                 return Err(RootError::Kernel { operation: Operation::CreateLink, object, errno: nix::libc::EEXIST });
@@ -67,31 +76,137 @@ impl Broker {
             }
             let step = difference.changes();
             self.record(&[Record::Changes { world: world.id, changes: step.clone() }])?;
-            let fresh = if round == 0 { &fresh } else { &BTreeSet::new() };
-            self.perform(world, held, plan, &difference, fresh).await?;
+            for (node, actions) in &difference.actions {
+                if !actions.is_empty() {
+                    held.known.forget(node);
+                }
+            }
+            self.perform(world, held, plan, &difference, unbuilt).await?;
             changes.extend(step);
-            let touched =
-                |node: &&NodePlan| difference.actions.get(&node.node).is_some_and(|actions| !actions.is_empty());
-            stale = plan.nodes.iter().filter(touched).collect();
         }
         changes.extend(self.delete_namespaces(world, held, plan).await?);
+        self.tell_drift(world, held, Vec::new());
         Ok(changes)
     }
 
-    /// Compares without doing anything.
+    /// Compares without doing anything. [`Extent::Changed`] relies on what the kernel tells of changes; settings of which it
+    /// tells nothing are seen by [`Extent::All`] alone.
     ///
     /// # Errors
     /// [`RootError`].
-    pub async fn observe_world(&self, world: &World, held: &HeldWorld) -> Result<Observed, RootError> {
-        let Some((_, plan)) = &held.plan else { return Err(RootError::NotFound) };
+    pub async fn observe_world(
+        &self,
+        world: &World,
+        held: &mut HeldWorld,
+        extent: Extent,
+    ) -> Result<Observed, RootError> {
+        let HeldWorld { plan, nodes, known, .. } = held;
+        let Some((_, plan)) = plan else { return Err(RootError::NotFound) };
+        self.see(world.id, nodes, known, plan, extent, &BTreeSet::new()).await?;
         let alias = tag::alias(self.instance, world.owner, world.id);
-        let (present, absent): (Vec<_>, Vec<_>) =
-            plan.nodes.iter().partition(|node| held.nodes.contains_key(&node.node));
-        let seen = self.observe_nodes(world.id, held, &present).await?.into_iter().collect();
-        let difference = diff(plan, &alias, &seen);
-        let mut drift: Vec<_> = absent.iter().map(|node| namespace_change(ChangeAction::Create, &node.node)).collect();
+        let absent = plan.nodes.iter().filter(|node| !nodes.contains_key(&node.node));
+        let mut drift: Vec<_> = absent.map(|node| namespace_change(ChangeAction::Create, &node.node)).collect();
+        let difference = diff(plan, &alias, known.seen());
         drift.extend(difference.changes());
         Ok(Observed { drift, foreign: difference.foreign, objects: difference.objects })
+    }
+
+    /// Brings what is `known` of the nodes of `plan` up to date, but for those that are `unbuilt`. Whoever drops this future
+    /// leaves less known, never something wrong.
+    async fn see(
+        &self,
+        world: WorldId,
+        nodes: &mut BTreeMap<Node, HeldNode>,
+        known: &mut Known,
+        plan: &NetworkPlan,
+        extent: Extent,
+        unbuilt: &BTreeSet<Node>,
+    ) -> Result<(), RootError> {
+        self.workers.watch.look().await?;
+        let mut stale = Vec::new();
+        for node_plan in plan.nodes.iter().filter(|node| !unbuilt.contains(&node.node)) {
+            let Some(node) = nodes.get_mut(&node_plan.node) else { continue };
+            if node_plan.policy.is_some() && !node.hears_policy {
+                self.listen(world, node, true).await?;
+            }
+            let question = question(world, node.slot, node_plan);
+            let heard = self.workers.watch.take_facts(node.slot);
+            if extent == Extent::All || !known.is_current(node_plan, &question, &heard) {
+                known.forget(&node_plan.node);
+                stale.push((node_plan, node.slot, question));
+            }
+        }
+        if stale.is_empty() {
+            return Ok(());
+        }
+        // First deaf to what was, then the look: a change in between is heard.
+        self.workers.watch.settle(stale.iter().map(|(_, slot, _)| *slot).collect()).await?;
+        let nodes = &*nodes;
+        let observed = try_join_all(stale.iter().map(|(node_plan, _, question)| async move {
+            let node = nodes.get(&node_plan.node).ok_or(RootError::NotFound)?;
+            let (observed, equal) = futures::try_join!(
+                self.workers.observe(question),
+                self.workers.settings_equal(&node.ns, settings(node_plan))
+            )?;
+            let (observed, table) = observed;
+            Ok::<_, RootError>(Seen { node: observed, table, settings_differ: !equal })
+        }))
+        .await?;
+        for ((node_plan, _, question), seen) in stale.iter().zip(observed) {
+            known.learn(node_plan, question, seen);
+        }
+        Ok(())
+    }
+
+    /// Has the watch worker listen in a namespace.
+    async fn listen(&self, world: WorldId, node: &mut HeldNode, policy: bool) -> Result<(), RootError> {
+        let sockets = self.workers.open_watch(&node.ns, policy).await?;
+        self.workers.watch.adopt(node.slot, world, &sockets).await?;
+        node.hears_policy = policy;
+        Ok(())
+    }
+
+    /// Takes up a namespace that was made or kept: from here on the workers know it.
+    ///
+    /// # Errors
+    /// [`RootError`].
+    pub async fn take_up(&self, world: WorldId, made: MadeNode, policy: bool) -> Result<HeldNode, RootError> {
+        let slot = self.slot();
+        let fds = [made.ns.as_fd(), made.route.as_fd(), made.netfilter.as_fd()];
+        self.workers.net(&NetRequest::Adopt(slot), &fds).await?;
+        let mut node = HeldNode { slot, ns: made.ns, hears_policy: policy };
+        self.listen(world, &mut node, policy).await?;
+        Ok(node)
+    }
+
+    /// Looks at a world of which something was heard, and tells userd when its network differs from the plan.
+    pub async fn look_at_changes(&self, world: &World) {
+        let mut held = world.held.lock().await;
+        self.workers.watch.begin_look(world.id);
+        if held.gone || held.plan.is_none() {
+            return;
+        }
+        match self.observe_world(world, &mut held, Extent::Changed).await {
+            Ok(observed) => self.tell_drift(world, &mut held, observed.drift),
+            Err(error) if self.gate.open("look") => {
+                tracing::warn!(world = %world.id, %error, "cannot look at what changed");
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Tells userd how a world's network differs from its plan, when it was last told something else.
+    pub fn tell_drift(&self, world: &World, held: &mut HeldWorld, drift: Vec<Change>) {
+        if held.known.told == drift {
+            return;
+        }
+        if !drift.is_empty() && self.gate.open("drift") {
+            tracing::warn!(world = %world.id, differences = drift.len(), "a world's network differs from its plan");
+        }
+        let told = drift.iter().take(DRIFT_TOLD).cloned().collect();
+        let more = u32::try_from(drift.len().saturating_sub(DRIFT_TOLD)).unwrap_or(u32::MAX);
+        self.events.push(RootEvent::NetworkChanged { world: world.id, drift: told, more });
+        held.known.told = drift;
     }
 
     async fn create_namespaces(
@@ -114,13 +229,8 @@ impl Broker {
             for (node, made) in nodes.iter().zip(&made) {
                 self.holder.keep(HeldKey::Namespace(world.id, node.clone()), &made.ns).await.map_err(hold_error)?;
             }
-            try_join_all(made.into_iter().map(|made| async move {
-                let slot = self.slot();
-                let fds = [made.ns.as_fd(), made.route.as_fd(), made.netfilter.as_fd()];
-                self.workers.net(&NetRequest::Adopt(slot), &fds).await?;
-                Ok::<_, RootError>(HeldNode { slot, ns: made.ns })
-            }))
-            .await
+            let made = made.into_iter().zip(&missing);
+            try_join_all(made.map(|(made, node)| self.take_up(world.id, made, node.policy.is_some()))).await
         };
         match made.await {
             Ok(made) => {
@@ -164,32 +274,13 @@ impl Broker {
     /// [`RootError`].
     pub async fn release_node(&self, world: &World, held: &mut HeldWorld, node: &Node) -> Result<(), RootError> {
         let Some(released) = held.nodes.remove(node) else { return Ok(()) };
+        held.known.forget(node);
         world.node_count.store(u32::try_from(held.nodes.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
         self.release_nodes(1);
         // A holder that is gone keeps nothing, and the next one is given only what is still in `held`.
         let _ = self.holder.drop_key(HeldKey::Namespace(world.id, node.clone())).await;
+        self.workers.watch.forget(released.slot).await?;
         self.workers.net(&NetRequest::Forget(released.slot), &[]).await
-    }
-
-    async fn observe_nodes(
-        &self,
-        world: WorldId,
-        held: &HeldWorld,
-        nodes: &[&NodePlan],
-    ) -> Result<Vec<(Node, Seen)>, RootError> {
-        try_join_all(nodes.iter().map(|plan| async {
-            let node = held.nodes.get(&plan.node).ok_or(RootError::NotFound)?;
-            // One question less for the many nodes that have one link.
-            let rules = !plan.source_routes.is_empty() || !matches!(plan.node, Node::Host(_));
-            let request = NetRequest::Observe { slot: node.slot, world, policy: plan.policy.clone(), rules };
-            let (observed, equal) = futures::try_join!(
-                self.workers.observe(&request),
-                self.workers.settings_equal(&node.ns, settings(plan))
-            )?;
-            let (observed, table) = observed;
-            Ok((plan.node.clone(), Seen { node: observed, table, settings_differ: !equal }))
-        }))
-        .await
     }
 
     /// Three steps over all nodes: policy and removals; new links; settings of links, addresses, routes.
@@ -239,7 +330,8 @@ impl Broker {
             match action {
                 Action::Settings(settings) => self.workers.set_settings(&held.ns, *settings).await?,
                 Action::Policy | Action::DeletePolicy => {
-                    let request = NetRequest::Policy { slot: held.slot, world, policy: plan.policy.clone() };
+                    let policy = plan.policy.clone();
+                    let request = NetRequest::Policy { slot: held.slot, world, policy };
                     self.workers.net(&request, &[]).await?;
                 }
                 _ => {}
@@ -249,8 +341,11 @@ impl Broker {
     }
 }
 
-fn settings(node: &NodePlan) -> Settings {
-    Settings { forward: node.forward, low_ports: node.low_ports }
+/// What the net worker is asked of a node.
+fn question(world: WorldId, slot: Slot, plan: &NodePlan) -> NetRequest {
+    // One question less for the many nodes that have one link.
+    let rules = !plan.source_routes.is_empty() || !matches!(plan.node, Node::Host(_));
+    NetRequest::Observe { slot, world, policy: plan.policy.clone(), rules }
 }
 
 /// A failure to talk to the holder.

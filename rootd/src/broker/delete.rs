@@ -10,7 +10,7 @@ use netengine_proto::{
 
 use super::{
     client::{receive, register},
-    converge::{hold_error, namespace_name},
+    converge::{Extent, hold_error, namespace_name},
     journal::Record,
     state::{Broker, HeldWorld, World},
 };
@@ -30,7 +30,7 @@ impl Broker {
     pub async fn delete_world(&self, world: &World, held: &mut HeldWorld) -> Result<Deleted, RootError> {
         self.record(&[Record::Deleting { world: world.id, owner: world.owner }])?;
         // What there is, seen before it goes: the report says what was removed, not what was planned.
-        let mut removed = match self.observe_world(world, held).await {
+        let mut removed = match self.observe_world(world, held, Extent::All).await {
             Ok(observed) => observed.objects,
             Err(_) => held.nodes.keys().map(namespace_name).collect(),
         };

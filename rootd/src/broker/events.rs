@@ -8,6 +8,9 @@ use netengine_proto::{
 };
 use tokio::sync::Notify;
 
+/// Differences of networks in one answer: about 200 KiB of a frame that holds 1 MiB. The rest comes with the next answer.
+const CHANGES: usize = 1024;
+
 /// The last events, numbered from 1.
 #[derive(Debug, Default)]
 pub struct Events {
@@ -46,7 +49,17 @@ impl Events {
         // A cursor of a former life may lie ahead of ours: everything there is, is new to that reader.
         let lagged = cursor < oldest || cursor > kept.next;
         let skip = if lagged { 0 } else { (cursor - oldest) as usize };
-        RootEvents { cursor: kept.next, lagged, events: kept.events.iter().skip(skip).cloned().collect() }
+        let mut room = CHANGES;
+        let fits = |event: &&RootEvent| match event {
+            RootEvent::NetworkChanged { drift, .. } if drift.len() > room => false,
+            RootEvent::NetworkChanged { drift, .. } => {
+                room -= drift.len();
+                true
+            }
+            RootEvent::ProcessEnded { .. } => true,
+        };
+        let events: Vec<_> = kept.events.iter().skip(skip).take_while(fits).cloned().collect();
+        RootEvents { cursor: oldest + (skip + events.len()) as u64, lagged, events }
     }
 
     /// Waits at most `wait` for events after `cursor`.
@@ -72,7 +85,7 @@ mod tests {
     use netengine_proto::{
         ended::Ended,
         ids::{ProcessId, WorldId},
-        root::ProcessKind,
+        root::{Change, ChangeAction, ObjectKind, ObjectName, ProcessKind},
     };
 
     use super::*;
@@ -93,5 +106,24 @@ mod tests {
         assert!(!events.after(5).lagged);
         assert_eq!(events.after(events.cursor() - 1).events.len(), 1);
         assert!(events.after(events.cursor() + 1).lagged);
+    }
+
+    #[test]
+    fn what_one_answer_cannot_hold_comes_with_the_next() {
+        let events = Events::default();
+        let object = ObjectName { node: "gw".into(), kind: ObjectKind::Link, name: "nep0".into() };
+        let drift = vec![Change { action: ChangeAction::Create, object }; CHANGES / 2];
+        for n in 0..5 {
+            let world = WorldId::from_bytes([n; 8]);
+            events.push(RootEvent::NetworkChanged { world, drift: drift.clone(), more: 0 });
+        }
+        let (mut cursor, mut sizes) = (0, Vec::new());
+        while cursor < events.cursor() {
+            let page = events.after(cursor);
+            assert!(!page.lagged);
+            sizes.push(page.events.len());
+            cursor = page.cursor;
+        }
+        assert_eq!(sizes, [2, 2, 1]);
     }
 }

@@ -12,7 +12,8 @@
 //! | [`exec`] | `exec.sock` |
 //! | [`journal`], [`live`] | intent before effect; what of it still matters |
 //! | [`reconcile`] | after a start: complete or undo |
-//! | [`workers`], [`holder`] | the other processes |
+//! | [`known`] | what was seen and still holds |
+//! | [`workers`], [`watch`], [`holder`] | the other processes |
 
 pub mod accept;
 pub mod client;
@@ -25,9 +26,11 @@ pub mod gate;
 pub mod guard;
 pub mod holder;
 pub mod journal;
+pub mod known;
 pub mod live;
 pub mod processes;
 pub mod reconcile;
 pub mod service;
 pub mod state;
+pub mod watch;
 pub mod workers;

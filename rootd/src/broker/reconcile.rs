@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::OwnedFd,
     sync::Arc,
 };
 
@@ -16,9 +16,10 @@ use netengine_proto::{
 use super::{
     journal::Record,
     processes::About,
-    state::{Broker, HeldNode, World},
+    state::{Broker, World},
+    workers::MadeNode,
 };
-use crate::worker::message::{HeldKey, NetRequest};
+use crate::worker::message::HeldKey;
 
 /// Starts that may fail to complete a world before it is left alone.
 const TRIES: u32 = 3;
@@ -120,12 +121,14 @@ impl Broker {
         let Some(owner) = remembered.owner else { return Ok(false) };
         let world = self.world_or_new(id, owner)?;
         let made = self.workers.open_node(&ns).await?;
-        let slot = self.slot();
-        let fds = [made.ns.as_fd(), made.route.as_fd(), made.netfilter.as_fd()];
-        self.workers.net(&NetRequest::Adopt(slot), &fds).await?;
+        // The kept descriptor, not the one just found by the socket: it is what the holder has.
+        let made = MadeNode { ns, ..made };
+        let plan = remembered.plan.as_ref().map(|(_, plan)| plan);
+        let has_policy = plan.is_some_and(|plan| plan.nodes.iter().any(|n| n.node == *node && n.policy.is_some()));
+        let adopted = self.take_up(id, made, has_policy).await?;
         self.reserve_nodes(1)?;
         let mut held = world.held.lock().await;
-        held.nodes.insert(node.clone(), HeldNode { slot, ns });
+        held.nodes.insert(node.clone(), adopted);
         let count = u32::try_from(held.nodes.len()).unwrap_or(u32::MAX);
         world.node_count.store(count, std::sync::atomic::Ordering::Relaxed);
         Ok(true)

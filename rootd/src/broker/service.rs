@@ -21,7 +21,7 @@ use netengine_proto::{
 };
 use tarpc::context::Context;
 
-use super::{delete::is_principal, state::Broker};
+use super::{converge::Extent, delete::is_principal, state::Broker};
 use crate::plan::check::check;
 
 /// The service behind one connection.
@@ -82,8 +82,10 @@ impl Root for Service {
 
     async fn observe_network(self, _: Context, world: WorldId, owner: Uid) -> Result<Observed, RootError> {
         let world = self.broker.world(world, owner)?;
-        let held = world.held.lock().await;
-        self.broker.observe_world(&world, &held).await
+        let mut held = world.held.lock().await;
+        let observed = self.broker.observe_world(&world, &mut held, Extent::All).await?;
+        self.broker.tell_drift(&world, &mut held, observed.drift.clone());
+        Ok(observed)
     }
 
     async fn delete_world(self, _: Context, _key: CallKey, world: WorldId, owner: Uid) -> Result<Deleted, RootError> {

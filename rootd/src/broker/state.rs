@@ -22,6 +22,7 @@ use super::{
     gate::Gate,
     holder::Holder,
     journal::{Journal, Record},
+    known::Known,
     processes::Process,
     workers::Workers,
 };
@@ -75,6 +76,8 @@ pub struct HeldWorld {
     pub last: Option<(CallKey, Applied)>,
     /// Its namespaces.
     pub nodes: BTreeMap<Node, HeldNode>,
+    /// What is known of them.
+    pub known: Known,
     /// It was deleted while somebody waited for the lock.
     pub gone: bool,
 }
@@ -86,6 +89,8 @@ pub struct HeldNode {
     pub slot: Slot,
     /// Its descriptor.
     pub ns: OwnedFd,
+    /// Whether changes of its tables are heard as well.
+    pub hears_policy: bool,
 }
 
 impl Broker {
@@ -124,6 +129,11 @@ impl Broker {
     pub fn world(&self, id: WorldId, owner: Uid) -> Result<Arc<World>, RootError> {
         let worlds = self.worlds.lock().expect("no panic while held");
         worlds.get(&id).filter(|world| world.owner == owner).cloned().ok_or(RootError::NotFound)
+    }
+
+    /// The world, whoever owns it: for what rootd does by itself.
+    pub fn find_world(&self, id: WorldId) -> Option<Arc<World>> {
+        self.worlds.lock().expect("no panic while held").get(&id).cloned()
     }
 
     /// The world, made if it does not exist.

@@ -1,4 +1,4 @@
-//! The three workers, and their answers as results.
+//! The workers, and their answers as results.
 
 use std::{
     io,
@@ -9,7 +9,10 @@ use std::{
 use netengine_proto::root::RootError;
 use tokio::sync::Notify;
 
-use super::client::{Client, Gone};
+use super::{
+    client::{Client, Gone},
+    watch::Watch,
+};
 use crate::{
     netlink::policy::TableState,
     plan::{observed::ObservedNode, settings::Settings},
@@ -25,6 +28,8 @@ pub struct Sockets {
     pub ns: OwnedFd,
     /// To the spawn worker.
     pub spawn: OwnedFd,
+    /// To the watch worker.
+    pub watch: OwnedFd,
 }
 
 /// The workers.
@@ -32,6 +37,8 @@ pub struct Workers {
     net: Client<NetRequest, NetReply>,
     ns: Client<NsRequest, NsReply>,
     spawn: Client<SpawnRequest, SpawnReply>,
+    /// The one that hears of changes.
+    pub watch: Watch,
     /// Notified when any worker is gone.
     pub gone: Arc<Notify>,
 }
@@ -70,6 +77,7 @@ impl Workers {
             net: Client::new(sockets.net, gone.clone())?,
             ns: Client::new(sockets.ns, gone.clone())?,
             spawn: Client::new(sockets.spawn, gone.clone())?,
+            watch: Watch::new(sockets.watch, gone.clone())?,
             gone,
         })
     }
@@ -119,6 +127,17 @@ impl Workers {
     /// [`RootError`].
     pub async fn open_node(&self, ns: &OwnedFd) -> Result<MadeNode, RootError> {
         made(self.ns(NsRequest::Open, &[ns.as_fd()]).await?)
+    }
+
+    /// Opens sockets that hear of changes in a namespace: a route socket, and a netfilter socket when it has a policy.
+    ///
+    /// # Errors
+    /// [`RootError`].
+    pub async fn open_watch(&self, ns: &OwnedFd, policy: bool) -> Result<Vec<OwnedFd>, RootError> {
+        match self.ns(NsRequest::Watch { policy }, &[ns.as_fd()]).await? {
+            (NsReply::Made, sockets) => Ok(sockets),
+            _ => Err(RootError::Restarting),
+        }
     }
 
     /// Whether a namespace has these settings.

@@ -52,7 +52,7 @@ pub fn observe(socket: &mut Netlink, rules: bool) -> Result<ObservedNode, Netlin
     Ok(node)
 }
 
-fn link(message: &LinkMessage) -> ObservedLink {
+pub(crate) fn link(message: &LinkMessage) -> ObservedLink {
     let mut link = ObservedLink {
         index: message.header.index,
         name: String::new(),
@@ -95,7 +95,7 @@ fn link(message: &LinkMessage) -> ObservedLink {
     link
 }
 
-fn address(message: &AddressMessage) -> Option<(u32, IpNet)> {
+pub(crate) fn address(message: &AddressMessage) -> Option<(u32, IpNet)> {
     let find = |local: bool| {
         message.attributes.iter().find_map(|attribute| match attribute {
             AddressAttribute::Local(addr) if local => Some(*addr),
@@ -113,7 +113,7 @@ fn address(message: &AddressMessage) -> Option<(u32, IpNet)> {
     own.then_some((message.header.index, net))
 }
 
-fn route(message: &RouteMessage) -> Option<TableRoute> {
+pub(crate) fn route(message: &RouteMessage) -> Option<TableRoute> {
     if message.header.protocol != RouteProtocol::from(ROUTE_PROTOCOL) {
         return None;
     }
@@ -140,7 +140,7 @@ fn route(message: &RouteMessage) -> Option<TableRoute> {
     Some(TableRoute { table, to, via, link })
 }
 
-fn rule(message: &RuleMessage) -> Option<SourceRule> {
+pub(crate) fn rule(message: &RuleMessage) -> Option<SourceRule> {
     if !message.attributes.contains(&RuleAttribute::Protocol(RouteProtocol::from(ROUTE_PROTOCOL))) {
         return None;
     }

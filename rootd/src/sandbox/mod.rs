@@ -58,6 +58,16 @@ pub fn lock_spawn() -> io::Result<()> {
     seccomp::install(seccomp::Role::Spawn)
 }
 
+/// The watch worker: nothing at all; the sockets it reads were opened and joined by others.
+///
+/// # Errors
+/// As [`lock_broker`].
+pub fn lock_watch() -> io::Result<()> {
+    caps::keep(&[])?;
+    landlock::restrict(&[])?;
+    seccomp::install(seccomp::Role::Watch)
+}
+
 /// The holder: nothing at all.
 ///
 /// # Errors

@@ -24,6 +24,8 @@ pub enum Role {
     Spawn,
     /// The holder.
     Holder,
+    /// The watch worker.
+    Watch,
 }
 
 /// A condition on one argument.
@@ -82,6 +84,7 @@ fn role_rules(role: Role) -> Vec<Rule> {
         Role::Broker => &[RUNTIME, MESSAGES, BROKER],
         Role::Net | Role::Holder => &[RUNTIME, MESSAGES],
         Role::Ns => &[RUNTIME, MESSAGES, NS],
+        Role::Watch => &[RUNTIME, MESSAGES, WATCH],
         Role::Spawn => &[DENIED],
     };
     parts.concat()
@@ -170,11 +173,21 @@ const BROKER: &[Rule] = &[
     (libc::SYS_newfstatat, Always),    // file sizes
 ];
 
+/// Waiting on thousands of sockets.
+const WATCH: &[Rule] = &[
+    (libc::SYS_epoll_create1, Always), // the set
+    (libc::SYS_epoll_ctl, Always),     // its sockets
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_epoll_wait, Always), // the wait
+    (libc::SYS_epoll_pwait, Always),   // the wait, where glibc has no epoll_wait
+];
+
 /// Namespaces and their settings.
 const NS: &[Rule] = &[
     (libc::SYS_unshare, Equals(0, libc::CLONE_NEWNET as u64)), // make a network namespace, nothing else
     (libc::SYS_setns, Equals(1, libc::CLONE_NEWNET as u64)),   // enter a network namespace, nothing else
     (libc::SYS_socket, Equals(0, libc::AF_NETLINK as u64)),    // sockets inside it
+    (libc::SYS_bind, Equals(2, size_of::<libc::sockaddr_nl>() as u64)), // joining their groups
     (libc::SYS_ioctl, Equals(1, 0x894c)),                      // SIOCGSKNS: the descriptor of it
     (libc::SYS_openat, Always),                                // settings; Landlock bounds where
 ];

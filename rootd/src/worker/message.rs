@@ -14,6 +14,7 @@ use netengine_proto::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::watch_fact::Fact;
 use crate::{
     netlink::policy::TableState,
     plan::{
@@ -47,12 +48,18 @@ pub enum NsRequest {
     Compare(Settings),
     /// Set them.
     Set(Settings),
+    /// Open sockets that hear of changes in the namespace whose descriptor comes along. Answer: `Made` with [route socket]
+    /// or, when it has a policy, [route socket, netfilter socket].
+    Watch {
+        /// Whether the node has a policy.
+        policy: bool,
+    },
 }
 
 /// From the ns worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum NsReply {
-    /// To `Create` and `Open`.
+    /// To `Create`, `Open` and `Watch`.
     Made,
     /// To `Compare`: whether they are as wanted.
     Compared(bool),
@@ -143,6 +150,30 @@ pub enum NetReply {
     Observed(ObservedNode, TableState),
     /// It could not.
     Failed(Failure),
+}
+
+/// To the watch worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum WatchRequest {
+    /// Listen to the sockets that come along (as made by `NsRequest::Watch`) under this slot, in place of former ones.
+    Adopt(Slot),
+    /// Close them.
+    Forget(Slot),
+    /// Throw away what these have heard so far: they are looked at now.
+    Settle(Vec<Slot>),
+    /// Tell all that was heard so far, of any slot, before the answer.
+    Look,
+}
+
+/// From the watch worker: answers in order, and between them what it hears.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum WatchReply {
+    /// Done.
+    Done,
+    /// It could not.
+    Failed(Failure),
+    /// No answer: the kernel said this of a namespace.
+    Heard(Slot, Vec<Fact>),
 }
 
 /// What a command sees as resolv.conf and trust store: texts made by the broker from typed values.

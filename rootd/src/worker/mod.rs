@@ -11,3 +11,5 @@ pub mod net;
 pub mod ns;
 pub mod spawn;
 mod subject;
+pub mod watch;
+pub mod watch_fact;

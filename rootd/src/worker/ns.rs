@@ -18,6 +18,7 @@ use nix::{
 use super::{
     channel::Channel,
     message::{Failure, NsReply, NsRequest},
+    watch,
 };
 use crate::{
     plan::settings::Setting,
@@ -70,6 +71,10 @@ fn serve(places: &Places, request: &NsRequest, fds: &[OwnedFd]) -> Result<(NsRep
         NsRequest::Open => {
             enter()?;
             Ok((NsReply::Made, sockets().map_err(failed(Operation::Observe, "sockets"))?))
+        }
+        NsRequest::Watch { policy } => {
+            enter()?;
+            Ok((NsReply::Made, watch::sockets(*policy).map_err(failed(Operation::Watch, "a namespace"))?))
         }
         NsRequest::Compare(settings) => {
             enter()?;

@@ -10,7 +10,7 @@ use std::{
 use super::*;
 
 const CASE: &str = "NETENGINE_TEST_CASE";
-const LISTING: [Role; 4] = [Role::Broker, Role::Net, Role::Ns, Role::Holder];
+const LISTING: [Role; 5] = [Role::Broker, Role::Net, Role::Ns, Role::Holder, Role::Watch];
 /// Calls that end or derail the process by design; the end of every child shows exit_group.
 const NOT_RETURNING: [libc::c_long; 3] = [libc::SYS_exit, libc::SYS_exit_group, libc::SYS_rt_sigreturn];
 
@@ -111,7 +111,7 @@ fn what_commands_may_not_is_refused_with_eperm() {
 
 #[test]
 fn every_filter_compiles_and_fits_the_kernel() {
-    for role in [Role::Broker, Role::Net, Role::Ns, Role::Spawn, Role::Holder] {
+    for role in LISTING.into_iter().chain([Role::Spawn]) {
         let program = compile(role).expect("compiles");
         assert!(program.len() <= 4096, "{role:?} has {} instructions", program.len());
     }
@@ -119,7 +119,7 @@ fn every_filter_compiles_and_fits_the_kernel() {
 
 #[test]
 fn no_worker_but_spawn_may_exec_mount_or_change_user() {
-    for role in [Role::Broker, Role::Net, Role::Ns, Role::Holder] {
+    for role in LISTING {
         let allowed: Vec<_> = role_rules(role).into_iter().map(|(call, _)| call).collect();
         for call in [
             libc::SYS_execve,
