@@ -31,6 +31,7 @@ use super::{
     clock::{System, unix, unix32},
     files,
     listeners::{Listeners, Place, Serving},
+    names::{Names, Source},
 };
 
 /// The port of names.
@@ -49,6 +50,7 @@ const LOOK: Duration = Duration::from_secs(3600);
 pub struct Dns {
     zones: Option<Zones>,
     listeners: Listeners,
+    names: Names,
 }
 
 /// What the servers answer from.
@@ -129,6 +131,7 @@ impl Dns {
         if let Err(why) = &changed {
             error!(service = "dns", "{why}");
         }
+        self.names.set(self.zones.as_ref().map(Zones::source));
         let Some(zones) = &mut self.zones else {
             let why = changed.err().unwrap_or_default();
             places.into_iter().for_each(|place| self.listeners.fail(place, why.clone()));
@@ -152,7 +155,13 @@ impl Dns {
     /// Stops serving names.
     pub async fn close(&mut self) {
         self.listeners.close_all().await;
+        self.names.set(None);
         self.zones = None;
+    }
+
+    /// Names for this process itself, whatever becomes of the zones.
+    pub fn names(&self) -> Names {
+        self.names.clone()
     }
 
     /// The store of all zones.
@@ -277,6 +286,15 @@ impl Zones {
                 changes.await;
             }),
         ));
+    }
+
+    fn source(&self) -> Source {
+        Source {
+            store: self.store.clone(),
+            authority: self.authority.clone(),
+            hints: hints(&self.plan),
+            signing: self.signing.as_ref().map(|(signing, _)| signing.clone()),
+        }
     }
 
     /// Whether the difference is one of records, zones and addresses only.

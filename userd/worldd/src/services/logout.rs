@@ -6,12 +6,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use http_body_util::Full;
 use hyper::{Request, header};
 use hyper_util::rt::TokioIo;
-use netengine_dns::{
-    name::Name,
-    record::Rtype,
-    resolve::{Cache, Hint, Network, Resolver},
-    serve::Limiter,
-};
+use netengine_dns::{name::Name, record::Rtype};
 use netengine_oidc::provider::Delivery;
 use rustls::{
     ClientConfig, RootCertStore,
@@ -22,7 +17,7 @@ use tokio_rustls::TlsConnector;
 use tracing::{info, warn};
 use url::Url;
 
-use super::clock::System;
+use super::names::Names;
 
 /// How long one delivery may take in all.
 const WHOLE: Duration = Duration::from_secs(10);
@@ -35,13 +30,13 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Where names are found, and whom TLS trusts.
 struct Courier {
-    names: Resolver<Network, System>,
+    names: Names,
     tls: TlsConnector,
 }
 
 /// Delivers what comes, until it is dropped. `root` is the world's root certificate, DER.
-pub async fn deliver(mut notices: mpsc::Receiver<Delivery>, hints: Vec<Hint>, root: Vec<u8>) {
-    let courier = match Courier::new(hints, root) {
+pub async fn deliver(mut notices: mpsc::Receiver<Delivery>, names: Names, root: Vec<u8>) {
+    let courier = match Courier::new(names, root) {
         Ok(courier) => Arc::new(courier),
         Err(error) => {
             warn!(service = "oidc", "cannot deliver logout notices: {error}");
@@ -67,7 +62,7 @@ pub async fn deliver(mut notices: mpsc::Receiver<Delivery>, hints: Vec<Hint>, ro
 }
 
 impl Courier {
-    fn new(hints: Vec<Hint>, root: Vec<u8>) -> Result<Self, Failure> {
+    fn new(names: Names, root: Vec<u8>) -> Result<Self, Failure> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(root))?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -75,7 +70,6 @@ impl Courier {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let names = Resolver::new(Network::default(), System::default(), hints, Cache::new(1000), Limiter::new(0, 2));
         Ok(Self { names, tls: TlsConnector::from(Arc::new(config)) })
     }
 
@@ -111,7 +105,7 @@ impl Courier {
         let name = Name::parse(host)?;
         let mut failure: Failure = "its name has no address".into();
         for rtype in [Rtype::A, Rtype::AAAA] {
-            let found = self.names.resolve(&name, rtype).await;
+            let found = self.names.resolve(&name, rtype).await?;
             let sets = found.answers.iter().filter(|link| link.set.rtype == rtype);
             for data in sets.flat_map(|link| link.set.data.iter()).take(ADDRESSES) {
                 let address: SocketAddr = match *data.as_wire() {

@@ -13,6 +13,7 @@ pub mod https;
 pub mod identity;
 pub mod listeners;
 pub mod logout;
+pub mod names;
 pub mod ntp;
 pub mod pki;
 pub mod registry;

@@ -1,6 +1,6 @@
 //! Certificates: the world's authority with its ACME server (phase 3).
 
-use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use netengine_pki::{
     acme::{Certificate, Policy},
@@ -18,7 +18,7 @@ use netengine_spec::Spec;
 use tokio::task::JoinHandle;
 use tracing::{error, info};
 
-use super::{dns::PORT, files, files::Places};
+use super::{files, files::Places, names::Names};
 
 /// The authority in use.
 pub type Authority = Arc<Service<SqliteStore>>;
@@ -44,7 +44,6 @@ struct Wish {
     config: Config,
     policy: Policy,
     origin: String,
-    resolver: SocketAddr,
     file: PathBuf,
 }
 
@@ -59,14 +58,14 @@ pub struct Issuer {
 
 impl Pki {
     /// Opens the authority that the spec wants, unless it is open.
-    pub async fn apply(&mut self, spec: &Spec, places: &Places) {
+    pub async fn apply(&mut self, spec: &Spec, places: &Places, names: Names) {
         let wish = Wish::of(spec, places);
         if self.open.as_ref().is_some_and(|open| open.wish == wish && !open.background.is_finished()) {
             return;
         }
         // Two at once would not know what the other has issued.
         self.close().await;
-        match wish.open().await {
+        match wish.open(names).await {
             Ok(open) => {
                 info!(service = "pki", "the authority is open");
                 self.generation += 1;
@@ -142,24 +141,20 @@ impl Pki {
 impl Wish {
     fn of(spec: &Spec, places: &Places) -> Self {
         let name = spec.pki.acme.canonical_name.as_str();
-        let networks = spec.networks();
-        let core = networks.iter().find(|network| network.name.as_str() == "core").or(networks.first());
-        let gateway = core.map_or(spec.substrate.gateway.core_ip, |network| network.gateway);
         Self {
             config: Config::of(spec),
             policy: Policy::new(Scope::of(spec), name),
             origin: format!("https://{name}"),
-            resolver: SocketAddr::from((gateway, PORT)),
             file: places.authority.join("pki.db"),
         }
     }
 
-    async fn open(self) -> Result<Open, String> {
+    async fn open(self, names: Names) -> Result<Open, String> {
         let failed = |error: &dyn std::error::Error| super::chain("cannot open the certificate authority", error);
         files::reserve(&self.file).map_err(|error| failed(&error))?;
         let store = SqliteStore::open(&self.file).await.map_err(|error| failed(&error))?;
         let (scope, name) = (self.policy.scope.clone(), &self.policy.caa_identity);
-        let network = Network::new(self.resolver, scope, Ports::default(), name).map_err(|error| failed(&error))?;
+        let network = Network::new(names, scope, Ports::default(), name).map_err(|error| failed(&error))?;
         let opened = Service::open(self.config.clone(), self.policy.clone(), &self.origin, store, network).await;
         let (service, background) = opened.map_err(|error| failed(&error))?;
         Ok(Open { wish: self, service, background: tokio::spawn(background.run()) })

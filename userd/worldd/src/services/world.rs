@@ -101,13 +101,13 @@ impl World {
             self.registries.close().await;
         }
         self.dns.apply(&dns::Wish { spec, hosts, credentials, up_to, directory }).await;
-        let (names, resign) = (self.dns.store(), self.dns.resign());
+        let (names, resign, looked_up) = (self.dns.store(), self.dns.resign(), self.dns.names());
         let Self { pki, platform, inworld, registries, .. } = self;
         // Each has a database of its own to open.
         tokio::join!(
             async {
                 match up_to >= PKI {
-                    true => pki.apply(spec, places).await,
+                    true => pki.apply(spec, places, looked_up).await,
                     false => pki.close().await,
                 }
             },
@@ -136,7 +136,7 @@ impl World {
                 }
             },
         );
-        self.send_couriers(spec, desired);
+        self.send_couriers();
         let endpoints = self.endpoints(spec, up_to);
         self.https.apply(endpoints, self.pki.issuer(), pki::renewal(spec)).await;
         let issuer = self.pki.issuer().ok().filter(|_| up_to >= PKI);
@@ -191,13 +191,12 @@ impl World {
     }
 
     /// Has the notices of providers delivered that were opened just now.
-    fn send_couriers(&mut self, spec: &Spec, desired: &Desired) {
+    fn send_couriers(&mut self) {
         self.couriers.retain(|courier| !courier.is_finished());
         let Some(root) = self.pki.root() else { return };
         for identity in [&mut self.platform, &mut self.inworld] {
             if let Some(notices) = identity.notices() {
-                let hints = dns::hints(&dns::plan(spec, &desired.hosts));
-                self.couriers.push(tokio::spawn(logout::deliver(notices, hints, root.clone())));
+                self.couriers.push(tokio::spawn(logout::deliver(notices, self.dns.names(), root.clone())));
             }
         }
     }

@@ -17,7 +17,7 @@ struct Record {
 pub(super) async fn check(network: &Network, name: &DnsName, probe: &Probe) -> Verdict {
     let mut at = name.as_str();
     loop {
-        let answer = dns::ask(network.resolver, at, Rtype::CAA).await?;
+        let answer = dns::ask(network.names.as_ref(), at, Rtype::CAA).await?;
         let records: Vec<_> = dns::records::<Caa<_>>(&answer)
             .into_iter()
             .map(|record| Record {

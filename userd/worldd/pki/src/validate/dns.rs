@@ -1,7 +1,9 @@
-//! dns-01 (RFC 8555, section 8.4) and looking names up, at one resolver.
+//! dns-01 (RFC 8555, section 8.4) and looking names up.
 
 use std::{
+    io,
     net::{IpAddr, SocketAddr},
+    pin::Pin,
     time::Duration,
 };
 
@@ -20,7 +22,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::Network;
+use super::{Names, Network};
 use crate::{
     acme::{Kind, Probe, Problem, Verdict},
     jose,
@@ -39,7 +41,7 @@ pub(super) type Answer = Message<Vec<u8>>;
 pub(super) async fn check(network: &Network, probe: &Probe) -> Verdict {
     let name = format!("_acme-challenge.{}", probe.identifier);
     let wanted = jose::encode(jose::sha256(probe.key_authorization.as_bytes()));
-    let answer = ask(network.resolver, &name, Rtype::TXT).await?;
+    let answer = ask(network.names.as_ref(), &name, Rtype::TXT).await?;
     let texts = records::<Txt<_>>(&answer);
     let is_there = texts.iter().any(|text| {
         let bytes: Vec<u8> = text.iter().flatten().copied().collect();
@@ -55,8 +57,8 @@ pub(super) async fn check(network: &Network, probe: &Probe) -> Verdict {
 }
 
 /// The addresses of a name, IPv4 first.
-pub(super) async fn addresses(resolver: SocketAddr, name: &DnsName) -> Result<Vec<IpAddr>, Problem> {
-    let (v4, v6) = tokio::join!(ask(resolver, name.as_str(), Rtype::A), ask(resolver, name.as_str(), Rtype::AAAA));
+pub(super) async fn addresses(names: &dyn Names, name: &DnsName) -> Result<Vec<IpAddr>, Problem> {
+    let (v4, v6) = tokio::join!(ask(names, name.as_str(), Rtype::A), ask(names, name.as_str(), Rtype::AAAA));
     let v4_found = v4.as_ref().map(records::<A>).unwrap_or_default();
     let v6_found = v6.as_ref().map(records::<Aaaa>).unwrap_or_default();
     let found: Vec<_> = v4_found
@@ -84,21 +86,22 @@ pub(super) fn records<'a, D: ParseRecordData<'a, Vec<u8>>>(answer: &'a Answer) -
 ///
 /// # Errors
 /// `dns` when there is no answer, or one that is a failure.
-pub(super) async fn ask(resolver: SocketAddr, name: &str, rtype: Rtype) -> Result<Answer, Problem> {
+pub(super) async fn ask(names: &dyn Names, name: &str, rtype: Rtype) -> Result<Answer, Problem> {
     let problem = |why: &str| Problem::new(Kind::Dns, format!("cannot look up {rtype} of {name}: {why}"));
     let mut id = [0; 2];
     aws_lc_rs::rand::fill(&mut id).map_err(|_| Problem::internal())?;
     let query = query(u16::from_be_bytes(id), name, rtype).ok_or_else(|| problem("it is no name"))?;
     let mut failure = "the resolver does not answer";
     for _ in 0..TRIES {
-        let answer = match timeout(TRY, exchange(resolver, &query)).await {
-            Ok(Ok(answer)) => answer,
+        let answer = match timeout(TRY, names.answer(query.as_slice().to_vec())).await {
+            Ok(Ok(answer)) => Message::from_octets(answer).ok().filter(|answer| answer.is_answer(&query)),
             Ok(Err(_)) => {
                 failure = "the resolver cannot be reached";
                 continue;
             }
             Err(_) => continue,
         };
+        let Some(answer) = answer else { continue };
         match answer.header().rcode() {
             Rcode::NOERROR | Rcode::NXDOMAIN => return Ok(answer),
             _ => failure = "the resolver reports a failure",
@@ -124,7 +127,16 @@ fn query(id: u16, name: &str, rtype: Rtype) -> Option<Message<Vec<u8>>> {
     Some(additional.into_message())
 }
 
-async fn exchange(resolver: SocketAddr, query: &Message<Vec<u8>>) -> std::io::Result<Answer> {
+impl Names for SocketAddr {
+    fn answer(&self, query: Vec<u8>) -> Pin<Box<dyn Future<Output = io::Result<Vec<u8>>> + Send + '_>> {
+        Box::pin(async move {
+            let query = Message::from_octets(query).map_err(io::Error::other)?;
+            exchange(*self, &query).await.map(Message::into_octets)
+        })
+    }
+}
+
+async fn exchange(resolver: SocketAddr, query: &Message<Vec<u8>>) -> io::Result<Answer> {
     let any: SocketAddr = match resolver {
         SocketAddr::V4(_) => ([0u8; 4], 0).into(),
         SocketAddr::V6(_) => ([0u16; 8], 0).into(),
@@ -147,15 +159,15 @@ async fn exchange(resolver: SocketAddr, query: &Message<Vec<u8>>) -> std::io::Re
     }
 }
 
-async fn exchange_tcp(resolver: SocketAddr, query: &Message<Vec<u8>>) -> std::io::Result<Answer> {
+async fn exchange_tcp(resolver: SocketAddr, query: &Message<Vec<u8>>) -> io::Result<Answer> {
     let mut stream = TcpStream::connect(resolver).await?;
-    let length = u16::try_from(query.as_slice().len()).map_err(std::io::Error::other)?;
+    let length = u16::try_from(query.as_slice().len()).map_err(io::Error::other)?;
     stream.write_all(&[&length.to_be_bytes(), query.as_slice()].concat()).await?;
     let length = stream.read_u16().await?;
     let mut buffer = vec![0; usize::from(length)];
     stream.read_exact(&mut buffer).await?;
     match Message::from_octets(buffer) {
         Ok(answer) if answer.is_answer(query) => Ok(answer),
-        _ => Err(std::io::Error::other("not the answer to the query")),
+        _ => Err(io::Error::other("not the answer to the query")),
     }
 }

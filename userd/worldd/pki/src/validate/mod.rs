@@ -1,6 +1,6 @@
 //! Challenges, checked by really connecting, inside the world.
 //!
-//! Names are looked up at one given resolver; only addresses in the world's networks are connected to, only on the two
+//! Names are looked up in one given way; only addresses in the world's networks are connected to, only on the two
 //! ports the standard names; every wait has a deadline and every answer a bound.
 
 mod caa;
@@ -8,7 +8,7 @@ mod dns;
 mod http;
 mod tls;
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
 use rustls::ClientConfig;
 use tokio::{net::TcpStream, time::timeout};
@@ -25,6 +25,12 @@ pub trait Connect: Send + Sync + 'static {
     /// # Errors
     /// The problem that the client is shown.
     fn check(&self, probe: &Probe) -> impl Future<Output = Verdict> + Send;
+}
+
+/// Looks names up: a resolver by its address, or one in this process.
+pub trait Names: Send + Sync + 'static {
+    /// The whole answer to a query for recursion, both as messages (RFC 1035, section 4).
+    fn answer(&self, query: Vec<u8>) -> Pin<Box<dyn Future<Output = io::Result<Vec<u8>>> + Send + '_>>;
 }
 
 /// How long one look may take in all.
@@ -53,7 +59,7 @@ impl Default for Ports {
 
 /// The world's network.
 pub struct Network {
-    resolver: SocketAddr,
+    names: Arc<dyn Names>,
     scope: Scope,
     ports: Ports,
     caa_identity: String,
@@ -62,13 +68,13 @@ pub struct Network {
 }
 
 impl Network {
-    /// A network with this resolver. Nothing outside the scope is connected to. CAA records allow us by the identity.
+    /// A network whose names are found so. Nothing outside the scope is connected to. CAA records allow us by the identity.
     ///
     /// # Errors
     /// When the TLS library cannot be set up.
-    pub fn new(resolver: SocketAddr, scope: Scope, ports: Ports, caa_identity: &str) -> Result<Self, rustls::Error> {
+    pub fn new(names: impl Names, scope: Scope, ports: Ports, caa_identity: &str) -> Result<Self, rustls::Error> {
         Ok(Self {
-            resolver,
+            names: Arc::new(names),
             scope,
             ports,
             caa_identity: caa_identity.to_owned(),
@@ -93,7 +99,7 @@ impl Network {
         self.scope.check(identifier).map_err(|why| Problem::new(Kind::RejectedIdentifier, why.to_string()))?;
         let addresses = match identifier {
             Identifier::Ip(address) => vec![*address],
-            Identifier::Dns(name) => dns::addresses(self.resolver, name).await?,
+            Identifier::Dns(name) => dns::addresses(self.names.as_ref(), name).await?,
             Identifier::Wildcard(_) => return Err(Problem::internal()),
         };
         let mut inside: Vec<_> = addresses.into_iter().filter(|address| self.scope.holds_address(*address)).collect();
