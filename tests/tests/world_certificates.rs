@@ -4,7 +4,10 @@ mod judge;
 mod world;
 
 use judge::{inside, keys, run, until};
-use netengine_tests::{ALICE, SCRATCH};
+use netengine_tests::{
+    ALICE, EXAMPLES, SCRATCH,
+    crash::{WORLDD, settled},
+};
 use world::World;
 
 const DIRECTORY: &str = "https://ca.platform.internal/acme/acme/directory";
@@ -20,6 +23,47 @@ const HTTPS: [&str; 7] = [
     "auth.internal",
     "api.platform.internal",
 ];
+
+/// The window of a certificate by its authority's renewal information (RFC 9773, sections 4.1 and 4.2), seen from now.
+const ARI: &str = r#"
+import base64, datetime, json, subprocess, sys, urllib.request
+said = subprocess.check_output(["openssl", "x509", "-in", sys.argv[1], "-noout", "-serial", "-ext", "authorityKeyIdentifier"], text=True)
+text = lambda octets: base64.urlsafe_b64encode(bytes.fromhex(octets)).decode().rstrip("=")
+serial = next(line.split("=")[1] for line in said.splitlines() if line.startswith("serial="))
+key = next(line.strip() for line in said.splitlines() if line.count(":") > 15 and not line.startswith("X509")).replace(":", "")
+directory = json.load(urllib.request.urlopen(sys.argv[2]))
+found = json.load(urllib.request.urlopen(directory["renewalInfo"] + "/" + text(key) + "." + text(serial)))
+start, end = (datetime.datetime.fromisoformat(found["suggestedWindow"][name].replace("Z", "+00:00")) for name in ("start", "end"))
+now = datetime.datetime.now(datetime.timezone.utc)
+assert start < end, found
+print("past" if end <= now else "open" if start <= now else "coming")
+"#;
+
+/// One connection that is kept: two requests, the second after a line on standard input, and the serial number that new
+/// connections are shown before and after.
+const KEPT: &str = r#"
+import http.client, ssl, sys, time, os
+name, path = "ca.platform.internal", "/acme/acme/directory"
+def serial():
+    return ssl.create_default_context().wrap_socket(__import__("socket").create_connection((name, 443)), server_hostname=name).getpeercert()["serialNumber"]
+kept = http.client.HTTPSConnection(name, context=ssl.create_default_context(), timeout=60)
+def ask():
+    kept.request("GET", path)
+    answer = kept.getresponse()
+    answer.read()
+    return answer.status
+assert ask() == 200
+socket, before = kept.sock, serial()
+open("kept.new", "w").close()
+os.rename("kept.new", "kept.ready")
+while serial() == before:
+    time.sleep(0.05)
+# What http.client opened anew would be another socket.
+assert ask() == 200 and kept.sock is socket
+assert kept.sock.getpeercert()["serialNumber"] == before
+open("kept.new", "w").close()
+os.rename("kept.new", "kept.done")
+"#;
 
 /// The serial number in a certificate file, as `pki list` writes it.
 #[track_caller]
@@ -182,6 +226,15 @@ fn lego_gets_renews_and_revokes_by_http_01_tls_alpn_01_and_dns_01() {
              openssl ocsp -issuer part1.pem -cert part0.pem -url $url -CApath /etc/ssl/certs 2>&1"
         ));
         assert!(told.contains("Response verify OK") && told.contains("part0.pem: revoked"), "{told}");
+        let refused = world.says(
+            "url=$(openssl x509 -in part0.pem -noout -ext crlDistributionPoints | sed -n 's/.*URI://p'); \
+             curl -sS $url | openssl crl -inform DER -out part.crl; \
+             openssl verify -crl_check -CRLfile part.crl -CApath /etc/ssl/certs -untrusted part1.pem part0.pem 2>&1 || true",
+        );
+        assert!(refused.contains("certificate revoked"), "{refused}");
+        // When to renew (RFC 9773): the window is the last third of its life, and over at once for what is revoked.
+        let window = world.says(&format!("python3 -I -c '{ARI}' part0.pem {DIRECTORY}"));
+        assert_eq!(window, "past\n");
     }
 }
 
@@ -211,4 +264,37 @@ fn uacme_gets_renews_and_revokes_by_http_01() {
     let foreign =
         inside(&world.host, ALICE, "minimal", &format!("cd $HOME; {uacme} issue platform.platform.internal 2>&1"));
     assert_ne!(foreign.code, 0, "{foreign:?}");
+}
+
+#[test]
+fn services_keep_their_certificates_over_a_restart_and_connections_outlive_their_certificates() {
+    let world = World::up("minimal", &[]);
+    let own = || -> Vec<serde_json::Value> {
+        let all = world.certificates();
+        all.into_iter().filter(|one| one["account"] == "world").map(|one| one["serial"].clone()).collect()
+    };
+    let first = own();
+    assert!(first.len() >= 5, "{first:?}");
+    let arguments = |pid: &nix::unistd::Pid| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let is_worldd = |pid: &nix::unistd::Pid| arguments(pid).split(|byte| *byte == 0).any(|part| part == b"worldd");
+    let worldd = || world.host.named(WORLDD).into_iter().find(is_worldd);
+    let before = worldd().expect("worldd runs");
+    nix::sys::signal::kill(before, nix::sys::signal::Signal::SIGKILL).expect("signalled");
+    until("the services are back", || worldd().is_some_and(|now| now != before), |is_back| *is_back);
+    until(
+        "the world is ready",
+        || settled(&world.host, ALICE),
+        |settled| settled.as_ref().is_ok_and(|worlds| worlds["minimal"] == "ready"),
+    );
+    assert_eq!(own(), first, "nothing was issued anew");
+
+    let script = world.host.file("kept.py", KEPT);
+    let _kept = world.background(&format!("exec python3 -I {script}"));
+    let is_there = |file: &str| world.attempt(&format!("test -e {file}")).code;
+    until("a connection is kept", || is_there("kept.ready"), |code| *code == 0);
+    // Services have other certificates when these are renewed no more: long ones.
+    let args = ["up", &format!("{EXAMPLES}/minimal.yaml"), "--set", "pki.rotation_policy.enabled=false"];
+    run(&world.host, ALICE, &args).ok();
+    until("the connection has outlived its certificate", || is_there("kept.done"), |code| *code == 0);
+    assert!(own().len() > first.len() && own().ends_with(&first), "{:?} {first:?}", own());
 }
