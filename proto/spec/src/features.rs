@@ -57,6 +57,12 @@ const FEATURES: &[Feature] = &[
         uses: |spec| when(spec.substrate.runtime == Runtime::Docker, "substrate.runtime", "docker"),
     },
     Feature {
+        state: FeatureState::Experimental,
+        reason: "an addition of this product; how flows are named may change",
+        default: || json!([]),
+        uses: |spec| when(!spec.ands.allow.is_empty(), "ands.allow", json!(spec.ands.allow)),
+    },
+    Feature {
         state: FeatureState::Unsupported,
         reason: "ANDs have no BGP router",
         default: || Value::Null,

@@ -55,7 +55,11 @@ pub(crate) const FORMATS: &[Format] = &[
         stand_in: "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----",
     },
     Format { name: "access-key", noun: "an access key id", check: own!(access_key), stand_in: "unknown" },
+    Format { name: PORTS, noun: "a port or a range of ports", check: check_ports, stand_in: "1" },
 ];
+
+/// The only text format that also takes a plain number.
+pub(crate) const PORTS: &str = "ports";
 
 /// The format of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Format> {
@@ -65,6 +69,10 @@ pub(crate) fn find(name: &str) -> Option<&'static Format> {
 fn check_name(text: &str) -> Result<(), String> {
     // The label newtypes of the shared vocabulary have one grammar; WorldName stands for all of them.
     WorldName::parse(text).map(drop).map_err(|why| why.to_string())
+}
+
+fn check_ports(text: &str) -> Result<(), String> {
+    grammar::ports(text).map(drop).map_err(|why| why.to_string())
 }
 
 fn check_ipv4(text: &str) -> Result<(), String> {

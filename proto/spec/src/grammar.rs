@@ -121,6 +121,18 @@ pub(crate) fn key(text: &str) -> Result<(), TextError> {
     if text.starts_with(['-', '_']) { Err(TextError::new("must begin with a letter or a digit")) } else { Ok(()) }
 }
 
+/// `80` or `8000-8010`, both ends included.
+pub(crate) fn ports(text: &str) -> Result<(u16, u16), TextError> {
+    let number = |text: &str| {
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = is_number.then(|| text.parse::<u16>().ok()).flatten();
+        number.filter(|port| *port > 0).ok_or(TextError::new("is not a port from 1 to 65535, or two like 8000-8010"))
+    };
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (number(first)?, number(last)?);
+    if first <= last { Ok((first, last)) } else { Err(TextError::new("has its lower port behind the higher one")) }
+}
+
 pub(crate) fn bucket(text: &str) -> Result<(), TextError> {
     if !(3..=63).contains(&text.len()) {
         return Err(TextError::new("is not a bucket name: it must have 3 to 63 characters"));

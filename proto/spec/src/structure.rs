@@ -212,7 +212,9 @@ impl Walk {
             return self.refuse(at, format!("{} has no format in the schema", at.name), None);
         };
         let Data::Scalar { text, style } = &at.node.data else { return self.wrong_type(at, format.noun) };
-        if *style == Style::Plain && resolve_plain(text) != Plain::Text {
+        let read = resolve_plain(text);
+        let is_number = format.name == formats::PORTS && read == Plain::Number;
+        if *style == Style::Plain && read != Plain::Text && !is_number {
             return self.wrong_type(at, if at.node.is_null() { format.noun } else { "a text" });
         }
         // A block scalar ends with a line break that nobody means.

@@ -6,7 +6,7 @@
 use std::{borrow::Cow, fmt};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::grammar;
 pub use crate::grammar::TextError;
@@ -177,3 +177,56 @@ text_type!(
     "access-key",
     grammar::access_key
 );
+
+/// Destination ports, `first` to `last`, both included: a number, or `first-last`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ports {
+    /// The lowest, at least 1.
+    pub first: u16,
+    /// The highest, not below `first`.
+    pub last: u16,
+}
+
+impl Ports {
+    /// Reads a number or `first-last`.
+    ///
+    /// # Errors
+    /// [`TextError`] when it is neither, or when the range is empty.
+    pub fn parse(text: &str) -> Result<Self, TextError> {
+        let (first, last) = grammar::ports(text)?;
+        Ok(Self { first, last })
+    }
+}
+
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.first == self.last {
+            true => write!(f, "{}", self.first),
+            false => write!(f, "{}-{}", self.first, self.last),
+        }
+    }
+}
+
+impl Serialize for Ports {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Ports {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Ports {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Ports".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "integer"], "format": "ports" })
+    }
+}

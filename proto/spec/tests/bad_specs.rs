@@ -523,3 +523,66 @@ fn carets_stand_below_what_is_meant_in_long_and_wide_lines() {
         }
     }
 }
+
+#[test]
+fn ands_are_checked() {
+    let head = "world_registry: {organizations: [{name: acme}]}\n\
+                domain_registry: {address_space: [{cidr: 10.20.0.0/16, label: business}]}\n";
+    let ands = |rest: &str| format!("{head}ands: {{instances: [{{name: hq, org: acme, profile: business}}], {rest}}}");
+    let rows: [(String, &[&str]); 9] = [
+        (ands("allow: [{from: core, to: hq, proto: tcp, ports: [22, 8000-8010]}, {from: hq, to: platform}]"), &[]),
+        (
+            ands("allow: [{from: hp, to: core}]"),
+            &["3:78: the AND or network `hp` is not declared (did you mean `hq`?)"],
+        ),
+        (
+            ands("allow: [{from: hq, to: hq}]"),
+            &["3:86: hosts of `hq` reach each other without the router (leave the rule out)"],
+        ),
+        (
+            ands("allow: [{from: hq, to: core, ports: [1]}]"),
+            &["3:99: only tcp and udp have ports (write `proto: tcp` or `proto: udp`, or leave the ports out)"],
+        ),
+        (
+            ands("allow: [{from: hq, to: core, proto: tpc}]"),
+            &["3:99: `proto`: \"tpc\" is not one of any, tcp, udp, icmp (did you mean `tcp`?)"],
+        ),
+        (
+            ands("allow: [{from: hq, to: core, proto: udp, ports: [0, 9-8]}]"),
+            &[
+                "3:112: entry 0 of `ports`: \"0\" is not a port from 1 to 65535, or two like 8000-8010",
+                "3:115: entry 1 of `ports`: \"9-8\" has its lower port behind the higher one",
+            ],
+        ),
+        (
+            format!("{head}ands: {{instances: [{{name: ca, org: acme, profile: business}}]}}"),
+            &["3:27: `ca.platform.internal`, the name of its host, is the name of a service"],
+        ),
+        (
+            format!("{head}ands: {{instances: [{{name: h_q, org: acme, profile: business, dns_suffix: \"a b\"}}]}}"),
+            &[
+                "3:27: `name`: \"h_q\" holds '_'; only a-z, 0-9 and '-' are allowed",
+                "3:74: `dns_suffix`: \"a b\" holds ' '; only a-z, 0-9, '-' and '.' are allowed",
+            ],
+        ),
+        (
+            format!("{head}ands: {{instances: [{{name: gateway, org: acme, profile: business, dns_suffix: hq.lan}}]}}"),
+            &["3:27: `gateway.hq.lan` is the name of its router"],
+        ),
+    ];
+    for (head, wanted) in &rows {
+        assert_told(&[(head, wanted)]);
+    }
+    let elsewhere = "dns: {tlds: [{name: corp, listen_ip: 10.0.0.5}]}\n\
+                     world_registry: {organizations: [{name: acme, capabilities: [register_domains]}]}\n\
+                     domain_registry: {address_space: [{cidr: 10.20.0.0/16, label: business}], initial_domains: [\
+                     {domain: a.corp, org: acme, records: [{type: NS, value: ns.a.corp}]}]}\n\
+                     ands: {instances: [{name: hq, org: acme, profile: business, dns_suffix: hq.a.corp}]}";
+    let told = told(&found_in(&with(elsewhere)));
+    assert!(
+        told.iter()
+            .any(|line| line
+                .starts_with("4:73: the zone `hq.a.corp` lies in `a.corp`, which has name servers of its own")),
+        "{told:#?}"
+    );
+}

@@ -170,7 +170,7 @@ const LISTS: &[Declares] = &[
     Declares { path: POOLS, keys: &["cidr", "label", "allocated_to"] },
     Declares { path: DOMAINS, keys: &["domain", "org"] },
     Declares { path: PROFILES, keys: &[] },
-    Declares { path: INSTANCES, keys: &["org"] },
+    Declares { path: INSTANCES, keys: &["name", "org"] },
     Declares { path: CATALOG, keys: &["name"] },
 ];
 

@@ -31,9 +31,11 @@ pub(super) fn check(check: &mut Check) -> bool {
     }
     let hosts: usize = networks.values().map(|network| usize::from(network.vantage_hosts)).sum();
     // The router and the services have a namespace each.
+    let hosts = hosts + check.spec.ands.instances.len();
     if hosts + 2 > limits::NODES_PER_WORLD {
         let most = limits::NODES_PER_WORLD - 2;
-        check.error(NETWORKS, format!("a world has at most {most} vantage hosts, not {hosts}"), None);
+        let message = format!("a world has at most {most} vantage hosts, those of ANDs included, not {hosts}");
+        check.error(NETWORKS, message, None);
     }
     for view in check.spec.networks() {
         let path = format!("{NETWORKS}.{}", view.name);

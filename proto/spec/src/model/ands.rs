@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     formats,
-    text::{DnsName, Key},
+    text::{DnsName, Key, Ports},
 };
 
 /// Administrative Network Domains.
@@ -20,6 +20,8 @@ pub struct Ands {
     pub profiles: BTreeMap<Key, AndProfile>,
     /// The ANDs.
     pub instances: Vec<AndInstance>,
+    /// Flows that are let in beside what the profiles allow.
+    pub allow: Vec<AndAllow>,
     /// Routing between ANDs by BGP.
     pub bgp_fabric: BgpFabric,
 }
@@ -103,6 +105,39 @@ pub struct AndInstance {
     /// The zone of its hosts.
     #[serde(default)]
     pub dns_suffix: Option<DnsName>,
+}
+
+/// New flows of a kind that are accepted from one network to another, whatever the profiles say. Answers are always let back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AndAllow {
+    /// The AND, or the network under `substrate.networks`, that flows come from.
+    #[schemars(schema_with = "formats::name")]
+    pub from: AndName,
+    /// The AND or network they go to.
+    #[schemars(schema_with = "formats::name")]
+    pub to: AndName,
+    /// Their protocol.
+    #[serde(default)]
+    pub proto: AllowProto,
+    /// Their destination ports, each a number or `first-last`; none are all. For tcp and udp only.
+    #[serde(default)]
+    pub ports: Vec<Ports>,
+}
+
+/// The protocol of flows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AllowProto {
+    /// Every protocol.
+    #[default]
+    Any,
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// ICMP, and ICMPv6 over IPv6.
+    Icmp,
 }
 
 /// Routing between ANDs by BGP.

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnet::{Ipv4Net, Ipv6Net};
 use netengine_proto::names::{NetworkName, WorldName};
 
-use super::{Lifecycle, Network, Spec};
+use super::{AndProfile, Lifecycle, Network, Spec};
 
 /// One network with the router's addresses in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +66,12 @@ impl Spec {
             "core" => self.substrate.gateway.core_ip,
             _ => network.subnet.hosts().next().unwrap_or(network.subnet.addr()),
         }
+    }
+
+    /// The profile of this name: declared, or built in; `None` only for a spec that did not come from a loader.
+    pub fn and_profile(&self, name: &str) -> Option<AndProfile> {
+        let declared = self.ands.profiles.iter().find(|(known, _)| known.as_str() == name);
+        declared.map(|(_, profile)| profile.clone()).or_else(|| AndProfile::built_in(name))
     }
 
     /// The networks in the order of their names, each with the router's addresses.

@@ -21,7 +21,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    ands::{AndInstance, AndProfile, Ands, Bgp, BgpFabric, Inbound},
+    ands::{AllowProto, AndAllow, AndInstance, AndProfile, Ands, Bgp, BgpFabric, Inbound},
     dns::{Dns, DnsRoot, DnsServer, PlatformZone, SerialPolicy, Tld, ZoneType},
     domains::{AddressPool, DomainRecord, DomainRegistry, InitialDomain, RecordType, Registrar, TldDelegation},
     gateway::{CrossWorld, CrossWorldMode, GatewayPortal, InternetMode, Peer, PeerMode, RealInternet, ServiceMirror},
