@@ -102,9 +102,10 @@ pub fn validated(context: &mut Context<'_>, probe: &Probe, verdict: Verdict) -> 
         return Vec::new();
     }
     let mut new = have.clone();
-    let Some(challenge) = new.challenges.iter_mut().find(|challenge| challenge.kind == probe.kind) else {
-        return Vec::new();
-    };
+    // Once it is decided, only the challenge that decided it is of interest (RFC 8555, section 7.1.4).
+    new.challenges.retain(|challenge| challenge.kind == probe.kind);
+    new.challenges.shrink_to_fit();
+    let Some(challenge) = new.challenges.first_mut() else { return Vec::new() };
     match verdict {
         Ok(()) => {
             challenge.status = ChallengeStatus::Valid;
