@@ -1,0 +1,64 @@
+//! libnftables (libnftables(3)): the only foreign code.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_uint};
+
+#[repr(C)]
+struct Opaque {
+    _private: [u8; 0],
+}
+
+unsafe extern "C" {
+    fn nft_ctx_new(flags: c_uint) -> *mut Opaque;
+    fn nft_ctx_free(ctx: *mut Opaque);
+    fn nft_ctx_buffer_output(ctx: *mut Opaque) -> c_int;
+    fn nft_ctx_buffer_error(ctx: *mut Opaque) -> c_int;
+    fn nft_ctx_get_output_buffer(ctx: *mut Opaque) -> *const c_char;
+    fn nft_ctx_get_error_buffer(ctx: *mut Opaque) -> *const c_char;
+    fn nft_ctx_output_set_flags(ctx: *mut Opaque, flags: c_uint);
+    fn nft_ctx_clear_include_paths(ctx: *mut Opaque);
+    fn nft_run_cmd_from_buffer(ctx: *mut Opaque, text: *const c_char) -> c_int;
+}
+
+/// `NFT_CTX_OUTPUT_HANDLE`.
+const HANDLES: c_uint = 1 << 3;
+
+/// A context: it belongs to the network namespace in which it was made.
+pub struct Context(*mut Opaque);
+
+impl Context {
+    /// Makes a context that keeps its output and errors for [`Context::run`].
+    pub fn new() -> Option<Self> {
+        // SAFETY: no preconditions; a null pointer says that memory or the netlink socket was refused.
+        let context = unsafe { nft_ctx_new(0) };
+        if context.is_null() {
+            return None;
+        }
+        let context = Self(context);
+        // SAFETY: the pointer came from nft_ctx_new and was not freed.
+        let kept = unsafe {
+            nft_ctx_clear_include_paths(context.0);
+            nft_ctx_output_set_flags(context.0, HANDLES);
+            nft_ctx_buffer_output(context.0) == 0 && nft_ctx_buffer_error(context.0) == 0
+        };
+        kept.then_some(context)
+    }
+
+    /// Runs commands: what they printed, or what was wrong with them.
+    pub fn run(&mut self, text: &CString) -> Result<Vec<u8>, Vec<u8>> {
+        // SAFETY: the context is live, the text ends with NUL; both buffers belong to the context, end with NUL, and are copied
+        // before the next call can change them.
+        unsafe {
+            let done = nft_run_cmd_from_buffer(self.0, text.as_ptr()) == 0;
+            let buffer = if done { nft_ctx_get_output_buffer(self.0) } else { nft_ctx_get_error_buffer(self.0) };
+            let text = if buffer.is_null() { Vec::new() } else { CStr::from_ptr(buffer).to_bytes().to_vec() };
+            if done { Ok(text) } else { Err(text) }
+        }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: made by nft_ctx_new, freed once.
+        unsafe { nft_ctx_free(self.0) };
+    }
+}

@@ -1,0 +1,188 @@
+//! netengine-nft: reads rulesets with libnftables, for the sandbox worker.
+//!
+//! Standard input is a socket to the worker. After one byte from the worker, which by then has taken the file system away, it limits itself
+//! and answers requests. A request comes with a network namespace; the text is loaded there. The process that reads text is a child: when a
+//! text crashes the parser, the next request finds another child.
+//!
+//! Request: mode (1 byte: 1 load, 2 list, 3 both), length of the text (4 bytes, little endian), text; one descriptor. Answer: status
+//! (1 byte: 0 done, 1 refused, 2 the parser crashed, 3 no context), length (4 bytes), listing or messages.
+
+mod library;
+
+use std::{
+    ffi::CString,
+    io::{self, IoSliceMut, Read, Write},
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+        unix::net::UnixStream,
+    },
+    process::ExitCode,
+};
+
+use nix::{
+    libc,
+    sched::{CloneFlags, setns},
+    sys::{
+        resource::{Resource, setrlimit},
+        socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg},
+        wait::{WaitStatus, waitpid},
+    },
+    unistd::{ForkResult, fork},
+};
+
+/// Bytes of a text, and of an answer: the worker's own bound with room for what it adds.
+const BYTES: usize = (16 << 20) + (1 << 16);
+const ANSWER_BYTES: usize = 64 << 20;
+/// Bytes of address space: a large set takes about 300 bytes an element.
+const MEMORY: u64 = 2 << 30;
+
+fn main() -> ExitCode {
+    // SAFETY: the worker gave us a socket as standard input; nothing else in this program uses descriptor 0.
+    let socket = UnixStream::from(unsafe { OwnedFd::from_raw_fd(0) });
+    match serve(socket) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("netengine-nft: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says that it runs, waits for the worker's word, limits itself, and keeps a child that answers.
+fn serve(mut socket: UnixStream) -> io::Result<()> {
+    socket.write_all(b"r")?;
+    let mut word = [0];
+    if socket.read(&mut word)? == 0 {
+        return Ok(());
+    }
+    setrlimit(Resource::RLIMIT_AS, MEMORY, MEMORY)?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    limit()?;
+    socket.write_all(b"l")?;
+    loop {
+        // SAFETY: this process has one thread.
+        match unsafe { fork()? } {
+            ForkResult::Child => {
+                let end = answer_all(&mut socket);
+                std::process::exit(if end.is_ok() { 0 } else { 1 });
+            }
+            ForkResult::Parent { child } => match waitpid(child, None)? {
+                WaitStatus::Exited(_, 0) => return Ok(()),
+                // The child had read the whole request: it answers last of all.
+                WaitStatus::Signaled(..) => put(&mut socket, 2, b"")?,
+                other => return Err(io::Error::other(format!("its child ended: {other:?}"))),
+            },
+        }
+    }
+}
+
+fn answer_all(socket: &mut UnixStream) -> io::Result<()> {
+    while let Some((mode, namespace, text)) = take(socket)? {
+        setns(&namespace, CloneFlags::CLONE_NEWNET)?;
+        drop(namespace);
+        let Some(mut context) = library::Context::new() else {
+            put(socket, 3, b"")?;
+            continue;
+        };
+        let mut done = Ok(Vec::new());
+        if mode & 1 != 0 {
+            done = context.run(&text);
+        }
+        if mode & 2 != 0 && done.is_ok() {
+            done = context.run(&CString::from(c"list ruleset"));
+        }
+        match done {
+            Ok(listing) => put(socket, 0, &listing)?,
+            Err(messages) => put(socket, 1, &messages)?,
+        }
+    }
+    Ok(())
+}
+
+/// One request, or none when the worker has gone.
+fn take(socket: &mut UnixStream) -> io::Result<Option<(u8, OwnedFd, CString)>> {
+    let mut head = [0_u8; 5];
+    let mut space = nix::cmsg_space!(RawFd);
+    let mut parts = [IoSliceMut::new(&mut head)];
+    let got = recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let read = got.bytes;
+    let mut namespace = None;
+    for message in got.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(descriptors) = message {
+            for descriptor in descriptors {
+                // SAFETY: the kernel just made this descriptor for us, and nobody else knows it.
+                namespace = Some(unsafe { OwnedFd::from_raw_fd(descriptor) });
+            }
+        }
+    }
+    if read == 0 {
+        return Ok(None);
+    }
+    socket.read_exact(&mut head[read..])?;
+    let length = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
+    let namespace = namespace.ok_or_else(|| io::Error::other("cannot find the namespace of a request"))?;
+    if length > BYTES {
+        return Err(io::Error::other("cannot take a text of that length"));
+    }
+    let mut text = vec![0; length];
+    socket.read_exact(&mut text)?;
+    let text = CString::new(text).map_err(|_| io::Error::other("cannot take a text with NUL bytes"))?;
+    Ok(Some((head[0], namespace, text)))
+}
+
+fn put(socket: &mut UnixStream, status: u8, text: &[u8]) -> io::Result<()> {
+    let text = &text[..text.len().min(ANSWER_BYTES)];
+    let mut answer = Vec::with_capacity(text.len() + 5);
+    answer.push(status);
+    answer.extend((text.len() as u32).to_le_bytes());
+    answer.extend(text);
+    socket.write_all(&answer)
+}
+
+/// Denies what a parser never needs. Denials answer EPERM, files "no such file": libnftables looks for names of marks and realms.
+fn limit() -> io::Result<()> {
+    use seccompiler::{SeccompAction, SeccompFilter, TargetArch};
+    const NO_FILES: &[libc::c_long] = &[libc::SYS_openat2, libc::SYS_name_to_handle_at, libc::SYS_open_by_handle_at];
+    const DENIED: &[libc::c_long] = &[
+        libc::SYS_execve,
+        libc::SYS_execveat,
+        libc::SYS_ptrace,
+        libc::SYS_process_vm_readv,
+        libc::SYS_process_vm_writev,
+        libc::SYS_kill,
+        libc::SYS_tkill,
+        libc::SYS_pidfd_open,
+        libc::SYS_pidfd_getfd,
+        libc::SYS_pidfd_send_signal,
+        libc::SYS_unshare,
+        libc::SYS_mount,
+        libc::SYS_umount2,
+        libc::SYS_pivot_root,
+        libc::SYS_chroot,
+        libc::SYS_fsopen,
+        libc::SYS_fsmount,
+        libc::SYS_move_mount,
+        libc::SYS_open_tree,
+        libc::SYS_mount_setattr,
+        libc::SYS_bpf,
+        libc::SYS_io_uring_setup,
+        libc::SYS_perf_event_open,
+        libc::SYS_userfaultfd,
+        libc::SYS_keyctl,
+        libc::SYS_add_key,
+        libc::SYS_request_key,
+        libc::SYS_setuid,
+        libc::SYS_setresuid,
+        libc::SYS_capset,
+        libc::SYS_prctl,
+        libc::SYS_memfd_create,
+        libc::SYS_clone3,
+    ];
+    let arch = if cfg!(target_arch = "aarch64") { TargetArch::aarch64 } else { TargetArch::x86_64 };
+    let rules = NO_FILES.iter().chain(DENIED).map(|call| (*call, Vec::new())).collect();
+    // ENOSYS makes libc fall back from clone3 to clone, and is as good a refusal as any for the rest.
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32), arch)
+        .map_err(io::Error::other)?;
+    let program: seccompiler::BpfProgram = filter.try_into().map_err(io::Error::other)?;
+    seccompiler::apply_filter(&program).map_err(io::Error::other)
+}

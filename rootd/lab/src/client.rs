@@ -1,0 +1,63 @@
+//! A worker without any daemon, where the host lets users make user namespaces.
+
+use std::{
+    io,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use netengine_lab_proto::{CaseRequest, CaseResult};
+
+use crate::wire;
+
+/// Added to a case's own time before the worker is given up.
+const GRACE: Duration = Duration::from_secs(90);
+
+/// A running worker of the caller's own.
+#[derive(Debug)]
+pub struct Rootless {
+    socket: UnixStream,
+    child: Child,
+}
+
+impl Rootless {
+    /// Starts `lab` (the program `netengine-lab`), which starts `nft` (`netengine-nft`). `processor` says on which of the processors it
+    /// may use it stays, counted from 0 and around.
+    ///
+    /// # Errors
+    /// When the program cannot be run. What the host forbids is told by the first case.
+    pub fn start(lab: &Path, nft: &Path, processor: usize) -> io::Result<Self> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let mut command = Command::new(lab);
+        command.arg("--rootless").arg(nft).arg(processor.to_string()).env_clear();
+        let child = command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).spawn()?;
+        Ok(Self { socket: ours, child })
+    }
+
+    /// Runs a case.
+    ///
+    /// # Errors
+    /// When the worker ended or took longer than the case allows; start another one then.
+    pub fn run(&mut self, request: &CaseRequest) -> io::Result<CaseResult> {
+        let patience = Duration::from_millis(u64::from(request.limits.timeout_ms)) + GRACE;
+        self.socket.set_read_timeout(Some(patience))?;
+        self.socket.set_write_timeout(Some(patience))?;
+        wire::write(&mut self.socket, request)?;
+        wire::read(&mut self.socket)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    /// The worker's process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Rootless {
+    fn drop(&mut self) {
+        // The worker is in a process namespace of its own: all of it ends with its first process.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,31 @@
+//! The firewall lab's engine: nftables rulesets judged by the real kernel, packet by packet.
+//!
+//! A worker process lives in user, network, mount, process and IPC namespaces of its own, with an empty root directory, and is told cases over
+//! a socket. For each case it makes one network namespace per node, joins them, has the rulesets loaded by `netengine-nft` (a process beside it in
+//! the same sandbox), injects the packets and reads what the kernel says of them. [`client::Rootless`] starts such a worker where the host lets
+//! users make user namespaces; rootd's sandbox role runs the same [`worker::serve`].
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`text`] | ruleset texts and listings; pure |
+//! | [`verdict`] | observations to verdicts; pure |
+//! | [`isolate`] | namespaces, root directory, seccomp, Landlock |
+//! | [`sys`] | system calls that need unsafe code |
+//! | [`netlink`], [`build`] | a topology by rtnetlink |
+//! | [`nft`] | the process that reads rulesets |
+//! | [`watch`] | sockets that inject and observe |
+//! | [`run`] | one case from request to answer |
+//! | [`worker`], [`client`], [`wire`] | cases over a socket |
+
+pub mod build;
+pub mod client;
+pub mod isolate;
+pub mod netlink;
+pub mod nft;
+pub mod run;
+pub mod sys;
+pub mod text;
+pub mod verdict;
+pub mod watch;
+pub mod wire;
+pub mod worker;

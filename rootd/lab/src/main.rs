@@ -1,0 +1,79 @@
+//! netengine-lab: the firewall lab's worker for a user without daemons. Standard input is a socket that cases come by.
+//!
+//! Usage: `netengine-lab --rootless NFT PROCESSOR`, as `netengine_lab::client::Rootless` starts it.
+
+use std::{
+    io,
+    os::{fd::AsFd, unix::net::UnixStream},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use netengine_lab::{isolate, nft::Nft, sys, wire, worker};
+use netengine_lab_proto::{CaseRequest, CaseResult};
+use nix::{
+    sys::wait::{WaitStatus, waitpid},
+    unistd::ForkResult,
+};
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let parsed = match arguments.as_slice() {
+        [_, mode, nft, processor] if mode == "--rootless" => processor
+            .to_str()
+            .and_then(|text| text.parse::<usize>().ok())
+            .map(|processor| (PathBuf::from(nft), processor)),
+        _ => None,
+    };
+    let Some((nft, processor)) = parsed else {
+        eprintln!("usage: netengine-lab --rootless NFT PROCESSOR");
+        return ExitCode::from(2);
+    };
+    match rootless(&nft, processor) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("netengine-lab: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// 1 namespaces, 2 the first process of them, 3 the ruleset reader, 4 an empty root, 5 limits, 6 cases.
+fn rootless(nft: &std::path::Path, processor: usize) -> io::Result<ExitCode> {
+    sys::end_with_parent()?;
+    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    if let Err(error) = isolate::enter() {
+        return refuse(socket, &format!("this host does not let you make user namespaces: {error}"));
+    }
+    match sys::fork_single()? {
+        ForkResult::Parent { child } => {
+            drop(socket);
+            Ok(match waitpid(child, None)? {
+                WaitStatus::Exited(_, 0) => ExitCode::SUCCESS,
+                WaitStatus::Exited(_, _) => ExitCode::FAILURE,
+                ended => {
+                    eprintln!("netengine-lab: the worker ended: {ended:?}");
+                    ExitCode::FAILURE
+                }
+            })
+        }
+        ForkResult::Child => {
+            sys::end_with_parent()?;
+            isolate::raise_descriptors()?;
+            isolate::stay(processor)?;
+            let nft =
+                Nft::start(nft).map_err(|error| io::Error::other(format!("cannot run {}: {error}", nft.display())))?;
+            isolate::empty_root().map_err(|error| io::Error::other(format!("cannot empty the root: {error}")))?;
+            worker::serve(socket, nft, isolate::limit)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Answers the first case with what the host lacks.
+fn refuse(mut socket: UnixStream, message: &str) -> io::Result<ExitCode> {
+    if wire::read::<CaseRequest>(&mut socket)?.is_some() {
+        wire::write(&mut socket, &CaseResult::Unsupported { message: message.to_owned() })?;
+    }
+    Ok(ExitCode::FAILURE)
+}

@@ -1,0 +1,142 @@
+//! The process that reads rulesets: `netengine-nft`, beside the worker in the same sandbox.
+
+use std::{
+    io::{self, IoSlice, Read, Write},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+
+/// Longest that one text may take to load and list.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest listing, or list of messages.
+const ANSWER_BYTES: usize = 64 << 20;
+
+/// What is to be done with a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Load it.
+    Load = 1,
+    /// Load it, then list the ruleset with handles.
+    LoadAndList = 3,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The listing, or nothing.
+    Done(String),
+    /// nft's messages.
+    Refused(String),
+    /// The text ended the parser.
+    Crashed,
+}
+
+/// The running process.
+#[derive(Debug)]
+pub struct Nft {
+    socket: UnixStream,
+    _child: Child,
+}
+
+impl Nft {
+    /// Starts it; it waits for [`Nft::limit`] before it reads anything.
+    ///
+    /// # Errors
+    /// When the program cannot be run.
+    pub fn start(program: &Path) -> io::Result<Self> {
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_read_timeout(Some(PATIENCE))?;
+        ours.set_write_timeout(Some(PATIENCE))?;
+        let child = Command::new(program).env_clear().stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).spawn()?;
+        let mut nft = Self { socket: ours, _child: child };
+        nft.expect(b'r')?;
+        Ok(nft)
+    }
+
+    /// Has it limit itself, now that there are no files.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub fn limit(&mut self) -> io::Result<()> {
+        self.socket.write_all(b"g")?;
+        self.expect(b'l')
+    }
+
+    fn expect(&mut self, word: u8) -> io::Result<()> {
+        let mut got = [0];
+        self.socket.read_exact(&mut got)?;
+        if got[0] == word { Ok(()) } else { Err(io::Error::other("cannot understand the ruleset reader")) }
+    }
+
+    /// Loads a text in a network namespace.
+    ///
+    /// # Errors
+    /// When the process is gone, took too long, or could not make a context; the worker must end then.
+    pub fn run(&mut self, mode: Mode, namespace: BorrowedFd<'_>, text: &str) -> io::Result<Answer> {
+        let mut head = vec![mode as u8];
+        head.extend((text.len() as u32).to_le_bytes());
+        let descriptors = [namespace.as_raw_fd()];
+        let rights = [ControlMessage::ScmRights(&descriptors)];
+        let fd = self.socket.as_fd().as_raw_fd();
+        let sent = sendmsg::<()>(fd, &[IoSlice::new(&head)], &rights, MsgFlags::MSG_NOSIGNAL, None)?;
+        self.socket.write_all(&head[sent..])?;
+        self.socket.write_all(text.as_bytes())?;
+        let mut answer = [0; 5];
+        self.socket.read_exact(&mut answer)?;
+        let length = u32::from_le_bytes([answer[1], answer[2], answer[3], answer[4]]) as usize;
+        if length > ANSWER_BYTES {
+            return Err(io::Error::other("cannot take an answer of that length"));
+        }
+        let mut text = vec![0; length];
+        self.socket.read_exact(&mut text)?;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        match answer[0] {
+            0 => Ok(Answer::Done(text)),
+            1 => Ok(Answer::Refused(text)),
+            2 => Ok(Answer::Crashed),
+            _ => Err(io::Error::other("cannot make a context of libnftables")),
+        }
+    }
+}
+
+/// nft's messages, each with line and column where it tells: `<cmdline>:LINE:COLUMN-COLUMN: Error: MESSAGE`, then the line itself and a mark.
+pub fn messages(text: &str) -> Vec<(String, Option<(u32, u32)>)> {
+    let mut found = Vec::new();
+    for line in text.lines() {
+        let Some((place, message)) = line.split_once(" Error: ").or(line.split_once("Error: ")) else { continue };
+        let mut parts = place.trim_end_matches(':').rsplitn(3, ':');
+        let column = parts.next().and_then(|columns| columns.split('-').next()?.parse().ok());
+        let line = parts.next().and_then(|line| line.parse().ok());
+        found.push((message.trim().to_owned(), line.zip(column)));
+    }
+    if found.is_empty() {
+        found.push((text.lines().next().unwrap_or("nft gave no message").trim().to_owned(), None));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_keep_their_places() {
+        let text = "<cmdline>:3:13-20: Error: syntax error, unexpected string\n    tcp dport bogus\n            ^^^^^\n\
+                    internal:0:0-0: Error: Could not process rule: Message too long\n";
+        assert_eq!(
+            messages(text),
+            [
+                ("syntax error, unexpected string".to_owned(), Some((3, 13))),
+                ("Could not process rule: Message too long".to_owned(), Some((0, 0))),
+            ]
+        );
+        assert_eq!(messages("odd\n"), [("odd".to_owned(), None)]);
+    }
+}

@@ -1,0 +1,113 @@
+//! What `nft -a list ruleset` printed: base chains with their hooks, rules with their handles.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use netengine_lab_proto::{Family, Hook};
+
+use crate::text::{
+    prepare::SourceRule,
+    scan::{Block, Event, scan},
+};
+
+/// Names a chain.
+pub type ChainKey = (Family, String, String);
+
+/// A loaded ruleset.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Base chains.
+    pub bases: BTreeMap<ChainKey, Base>,
+    /// Rules by chain, in order.
+    pub rules: BTreeMap<ChainKey, Vec<ListedRule>>,
+}
+
+/// A base chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    /// Its hook.
+    pub hook: Hook,
+    /// Devices of ingress and egress.
+    pub devices: BTreeSet<String>,
+}
+
+/// A rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedRule {
+    /// Its handle.
+    pub handle: u64,
+    /// As nft prints it.
+    pub text: String,
+    /// Line and column in the user's text, where they could be told.
+    pub place: Option<(u32, u32)>,
+}
+
+impl Listing {
+    /// Reads a listing; the table called `tracer` is left out.
+    pub fn read(listing: &str, tracer: &str) -> Self {
+        let mut found = Self::default();
+        scan(listing, |event| {
+            let Event::Statement { within: Some(Block::Chain(family, table, chain)), words, from, to, comment, .. } =
+                event
+            else {
+                return;
+            };
+            if table == tracer {
+                return;
+            }
+            let key = (*family, table.clone(), chain.clone());
+            let text = &listing[from.byte..=to.byte.min(listing.len() - 1)];
+            match words.first() {
+                Some(&"type") => {
+                    if let Some(base) = base(text) {
+                        found.bases.insert(key, base);
+                    }
+                }
+                Some(&("policy" | "comment" | "flags")) => {}
+                _ => {
+                    let handle =
+                        comment.and_then(|comment| comment.strip_prefix("handle ")).and_then(|n| n.parse().ok());
+                    if let Some(handle) = handle {
+                        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+                        found.rules.entry(key).or_default().push(ListedRule { handle, text, place: None });
+                    }
+                }
+            }
+        });
+        found
+    }
+
+    /// Gives rules the places of the text they came from: those of each chain whose rules are as many as the text says.
+    pub fn locate(&mut self, sources: &[SourceRule]) {
+        let mut by_chain: BTreeMap<ChainKey, Vec<&SourceRule>> = BTreeMap::new();
+        for source in sources {
+            let of_chain = by_chain.entry((source.family, source.table.clone(), source.chain.clone())).or_default();
+            if source.first { of_chain.insert(0, source) } else { of_chain.push(source) }
+        }
+        for (chain, rules) in &mut self.rules {
+            let Some(sources) = by_chain.get(chain).filter(|sources| sources.len() == rules.len()) else { continue };
+            for (rule, source) in rules.iter_mut().zip(sources) {
+                rule.place = Some((source.from.line, source.from.column));
+            }
+        }
+    }
+}
+
+/// `type filter hook input device "eth0" priority filter`, or `devices = { "eth0", "eth1" }`.
+fn base(text: &str) -> Option<Base> {
+    let words: Vec<&str> =
+        text.split([' ', '\t', ',', '{', '}', '=', '"', '\n']).filter(|word| !word.is_empty()).collect();
+    let after = |name: &str| words.iter().position(|word| *word == name).map(|at| &words[at + 1..]);
+    let hook = match *after("hook")?.first()? {
+        "ingress" => Hook::Ingress,
+        "prerouting" => Hook::Prerouting,
+        "input" => Hook::Input,
+        "forward" => Hook::Forward,
+        "output" => Hook::Output,
+        "postrouting" => Hook::Postrouting,
+        "egress" => Hook::Egress,
+        _ => return None,
+    };
+    let devices = after("device").or(after("devices")).unwrap_or(&[]);
+    let devices = devices.iter().take_while(|word| **word != "priority").map(|word| (*word).to_owned()).collect();
+    Some(Base { hook, devices })
+}

@@ -1,0 +1,8 @@
+//! Ruleset texts, pure: what is done to one before nft reads it, and what nft's listing says.
+
+pub mod listing;
+pub mod prepare;
+mod scan;
+
+pub use listing::Listing;
+pub use prepare::{Prepared, prepare};

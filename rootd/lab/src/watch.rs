@@ -1,0 +1,315 @@
+//! Sockets that inject packets and observe what becomes of them.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+};
+
+use netengine_lab_proto::{CaseRequest, Content, LinkName, ListenerProtocol, Listeners, Topology, Transport};
+use netengine_packet::{attributes::messages, read, trace};
+use nix::{
+    errno::Errno,
+    libc,
+    sys::socket::{MsgFlags, recv, send},
+};
+
+use crate::{
+    build::{Built, index_of},
+    netlink::Netlink,
+    sys::{self, receive_v6},
+    verdict::{Seen, Window},
+};
+
+/// Wished for; where the worker may not force it, the host's bound holds.
+const TRACE_BUFFER: i32 = 32 << 20;
+const PACKET_BUFFER: i32 = 8 << 20;
+
+/// The interface of a node that is not tested.
+#[derive(Debug)]
+struct Port {
+    node: usize,
+    name: LinkName,
+    socket: OwnedFd,
+}
+
+/// Everything that is open for one case.
+#[derive(Debug)]
+pub struct Watch {
+    tested: usize,
+    ports: Vec<Port>,
+    traces: Vec<(usize, Netlink)>,
+    arrivals: Vec<(bool, u8, OwnedFd)>,
+    departures: [Option<OwnedFd>; 2],
+    _tcp: Vec<TcpListener>,
+    udp: Vec<UdpSocket>,
+    buffer: Vec<u8>,
+}
+
+impl Watch {
+    /// Opens what the case needs; returns with the last node's namespace current.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn open(request: &CaseRequest, built: &[Built], traced: &[bool]) -> io::Result<Self> {
+        let topology = &request.topology;
+        let tested = topology.nodes.iter().position(|node| node.name == topology.tested).unwrap_or(0);
+        let mut watch = Self {
+            tested,
+            ports: Vec::new(),
+            traces: Vec::new(),
+            arrivals: Vec::new(),
+            departures: [None, None],
+            _tcp: Vec::new(),
+            udp: Vec::new(),
+            buffer: vec![0; 1 << 17],
+        };
+        let aims = aims(request);
+        for (number, (node, here)) in topology.nodes.iter().zip(built).enumerate() {
+            here.enter()?;
+            if traced[number] {
+                watch.traces.push((number, Netlink::netfilter(&[trace::TRACE_GROUP], TRACE_BUFFER)?));
+            }
+            if number == tested {
+                watch.open_tested(request)?;
+            } else {
+                for interface in node.interfaces.iter() {
+                    let socket = sys::frames(index_of(node, &interface.name).unwrap_or(0), PACKET_BUFFER)?;
+                    watch.ports.push(Port { node: number, name: interface.name.clone(), socket });
+                }
+            }
+            if node.silent {
+                continue;
+            }
+            let listeners = match &node.listeners {
+                Listeners::Auto => aims.clone(),
+                Listeners::Listed(list) => list.iter().map(|l| (l.protocol, l.port)).collect(),
+            };
+            for (protocol, port) in listeners {
+                let any = SocketAddr::from(([0_u16; 8], port));
+                match protocol {
+                    ListenerProtocol::Tcp => watch._tcp.push(TcpListener::bind(any)?),
+                    ListenerProtocol::Udp => {
+                        let socket = UdpSocket::bind(any)?;
+                        socket.set_nonblocking(true)?;
+                        watch.udp.push(socket);
+                    }
+                }
+            }
+        }
+        Ok(watch)
+    }
+
+    fn open_tested(&mut self, request: &CaseRequest) -> io::Result<()> {
+        let mut wanted = BTreeSet::new();
+        let mut local = [false, false];
+        for packet in request.packets.iter() {
+            let from_tested = packet.from == request.topology.tested;
+            let (v4, protocol) = match &packet.content {
+                Content::Typed(spec) => (spec.src.is_ipv4(), protocol_of(&spec.transport, spec.src)),
+                Content::Frame(frame) => match read::frame_packet(frame) {
+                    Some(packet) => (packet.src.is_ipv4(), packet.protocol),
+                    None => continue,
+                },
+            };
+            // 0 and 255 are no protocols a raw socket can have.
+            wanted.extend([(v4, protocol)].into_iter().filter(|(_, protocol)| !matches!(protocol, 0 | 255)));
+            if from_tested {
+                local[usize::from(!v4)] = true;
+                wanted.insert((v4, if v4 { 1 } else { 58 }));
+            }
+        }
+        for (v4, protocol) in wanted {
+            self.arrivals.push((v4, protocol, sys::arrivals(v4, protocol, PACKET_BUFFER)?));
+        }
+        for (at, v4) in [(0, true), (1, false)] {
+            if local[at] {
+                self.departures[at] = Some(sys::departures(v4)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a frame out of a node's interface.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn inject(&self, node: usize, interface: &LinkName, frame: &[u8]) -> io::Result<()> {
+        let port = self.ports.iter().find(|port| port.node == node && port.name == *interface);
+        let port = port.ok_or_else(|| io::Error::other("cannot find the interface to send from"))?;
+        send(port.socket.as_raw_fd(), frame, MsgFlags::empty())?;
+        Ok(())
+    }
+
+    /// Sends a packet from the tested node's own stack.
+    ///
+    /// # Errors
+    /// The error that a local program would get.
+    pub fn send_local(&self, packet: &[u8], to: IpAddr, mark: Option<u32>) -> io::Result<()> {
+        let socket = self.departures[usize::from(to.is_ipv6())].as_ref();
+        let socket = socket.ok_or_else(|| io::Error::other("cannot find the socket to send from"))?.as_fd();
+        sys::set(socket, libc::SOL_SOCKET, libc::SO_MARK, mark.unwrap_or(0) as i32)?;
+        sys::send_packet(socket, packet, to)
+    }
+
+    /// Reads all there is into `window`; says whether there was anything.
+    ///
+    /// # Errors
+    /// The kernel's refusal; lost messages are no error but counted.
+    pub fn read(&mut self, window: &mut Window) -> io::Result<bool> {
+        let before = window.seen.len() as u64 + window.lost;
+        let mut answered = false;
+        for (node, socket) in &self.traces {
+            loop {
+                match socket.receive(&mut self.buffer) {
+                    Ok(Some(length)) => read_traces(*node, &self.buffer[..length], window),
+                    Ok(None) => break,
+                    Err(Errno::ENOBUFS) => window.lost += 1,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        for port in &self.ports {
+            while let Some(length) = receive(&port.socket, &mut self.buffer)? {
+                let bytes = &self.buffer[..length];
+                let Some(frame) = read::frame(bytes) else { continue };
+                window.seen.push(Seen::Frame {
+                    node: port.node,
+                    interface: port.name.clone(),
+                    packet: read::frame_packet(bytes),
+                    network: frame.body[..frame.body.len().min(64)].to_vec(),
+                    ethertype: frame.ethertype,
+                });
+            }
+        }
+        for (v4, protocol, socket) in &self.arrivals {
+            if *v4 {
+                while let Some(length) = receive(socket, &mut self.buffer)? {
+                    window
+                        .seen
+                        .extend(read::packet(&self.buffer[..length]).map(|packet| Seen::Local(self.tested, packet)));
+                }
+            } else {
+                while let Some(arrival) = receive_v6(socket.as_fd(), &mut self.buffer)? {
+                    let mut header = (0x6000_0000 | arrival.flow_label).to_be_bytes().to_vec();
+                    header.extend([0, 0, *protocol, 64]);
+                    header.extend(arrival.src.octets());
+                    header.extend(arrival.dst.octets());
+                    let packet = read::headers(&header, &self.buffer[..arrival.length]);
+                    window.seen.extend(packet.map(|packet| Seen::Local(self.tested, packet)));
+                }
+            }
+        }
+        for socket in &self.udp {
+            while let Ok((length, from)) = socket.recv_from(&mut self.buffer) {
+                // An echo that the node may not send (its own rules) is no failure of the lab.
+                answered |= socket.send_to(&self.buffer[..length], from).is_ok();
+            }
+        }
+        Ok(answered || window.seen.len() as u64 + window.lost > before)
+    }
+}
+
+fn read_traces(node: usize, datagram: &[u8], window: &mut Window) {
+    for message in messages(datagram) {
+        match message.and_then(|message| trace::decode(&message)) {
+            Ok(trace::Report::Trace(trace)) => window.seen.push(Seen::Trace(node, trace)),
+            Ok(trace::Report::Unknown(_)) | Err(_) => window.lost += 1,
+        }
+    }
+}
+
+/// One datagram; none when nothing is there.
+fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    match recv(socket.as_raw_fd(), buffer, MsgFlags::empty()) {
+        Ok(length) => Ok(Some(length)),
+        Err(Errno::EAGAIN) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The ports that packets aim at.
+fn aims(request: &CaseRequest) -> BTreeSet<(ListenerProtocol, u16)> {
+    let typed = request.packets.iter().filter_map(|packet| match &packet.content {
+        Content::Typed(spec) => Some(&spec.transport),
+        Content::Frame(_) => None,
+    });
+    let aimed = typed.filter_map(|transport| match transport {
+        Transport::Tcp { dst_port, .. } => Some((ListenerProtocol::Tcp, *dst_port)),
+        Transport::Udp { dst_port, .. } => Some((ListenerProtocol::Udp, *dst_port)),
+        _ => None,
+    });
+    aimed.filter(|(_, port)| *port != 0).take(netengine_lab_proto::limits::NODE_LISTENERS).collect()
+}
+
+fn protocol_of(transport: &Transport, src: IpAddr) -> u8 {
+    match transport {
+        Transport::Tcp { .. } => 6,
+        Transport::Udp { .. } => 17,
+        Transport::Icmp { .. } if src.is_ipv4() => 1,
+        Transport::Icmp { .. } => 58,
+        Transport::Other { protocol } => *protocol,
+        Transport::Arp { .. } => 0,
+    }
+}
+
+/// Where a packet from a node leaves, and the Ethernet addresses it has unless it says otherwise.
+pub fn way_out(topology: &Topology, node: usize, interface: Option<&LinkName>) -> Option<(LinkName, [u8; 6], [u8; 6])> {
+    let from = topology.nodes.get(node)?;
+    let out = match interface {
+        Some(name) => from.interface(name)?,
+        None => from.interfaces.first()?,
+    };
+    let end = netengine_lab_proto::End { node: from.name.clone(), interface: out.name.clone() };
+    let peer = topology.peer(&end)?;
+    let far = topology.node(&peer.node)?.interface(&peer.interface)?;
+    Some((out.name.clone(), out.mac, far.mac))
+}
+
+/// Sends frames through the current namespace's barrier and waits for them.
+#[derive(Debug)]
+pub struct Barrier {
+    near: OwnedFd,
+    far: OwnedFd,
+    count: u64,
+}
+
+impl Barrier {
+    /// Opens both ends of the links that [`crate::build::barrier`] made.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn open() -> io::Result<Self> {
+        Ok(Self { near: sys::frames(2, 1 << 16)?, far: sys::frames(3, 1 << 16)?, count: 0 })
+    }
+
+    /// Returns once everything that was queued on this processor before is done; false at the deadline.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn pass(&mut self, deadline: std::time::Instant) -> io::Result<bool> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        self.count += 1;
+        let mut frame = [0_u8; 60];
+        frame[..6].fill(0xff);
+        frame[6] = 2;
+        frame[12..14].copy_from_slice(&[0x88, 0xb5]);
+        frame[14..22].copy_from_slice(&self.count.to_be_bytes());
+        send(self.near.as_raw_fd(), &frame, MsgFlags::empty())?;
+        let mut got = [0; 64];
+        loop {
+            while let Some(length) = receive(&self.far, &mut got)? {
+                if length >= 22 && got[12..22] == frame[12..22] {
+                    return Ok(true);
+                }
+            }
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            poll(&mut [PollFd::new(self.far.as_fd(), PollFlags::POLLIN)], timeout)?;
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The worker: reads cases, runs them, answers.
+
+use std::{io, os::unix::net::UnixStream};
+
+use netengine_lab_proto::{CaseRequest, CaseResult};
+
+use crate::{
+    build,
+    nft::Nft,
+    run::{Engine, settings_directory},
+    watch::Barrier,
+    wire,
+};
+
+/// Answers cases until the other side closes. The process is in its sandbox already, and limited after this function has made what is for
+/// all cases: `limit` is called then.
+///
+/// # Errors
+/// When the worker cannot go on; the process must end.
+pub fn serve(mut socket: UnixStream, mut nft: Nft, limit: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    nft.limit()?;
+    let settings = settings_directory().to_path_buf();
+    build::barrier(&settings).map_err(io::Error::other)?;
+    let barrier = Barrier::open()?;
+    limit()?;
+    let mut engine = Engine { nft, barrier, settings };
+    while let Some(request) = wire::read::<CaseRequest>(&mut socket)? {
+        let result: CaseResult = engine.run(&request)?;
+        wire::write(&mut socket, &result)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,4 @@
+//! The engine against the real kernel. Needs a host that lets users make user namespaces.
+
+mod case;
+mod verdicts;
