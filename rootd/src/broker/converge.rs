@@ -20,6 +20,7 @@ use super::{
     workers::MadeNode,
 };
 use crate::{
+    netlink::policy::NodePolicy,
     plan::{
         diff::{Action, Difference, Seen, diff},
         tag,
@@ -129,7 +130,7 @@ impl Broker {
             if node_plan.policy.is_some() && !node.hears_policy {
                 self.listen(world, node, true).await?;
             }
-            let question = question(world, node.slot, node_plan);
+            let question = question(world, node.slot, plan, node_plan);
             let heard = self.workers.watch.take_facts(node.slot);
             if extent == Extent::All || !known.is_current(node_plan, &question, &heard) {
                 known.forget(&node_plan.node);
@@ -298,7 +299,7 @@ impl Broker {
                 let held_node = held.nodes.get(&node_plan.node).ok_or(RootError::NotFound)?;
                 let actions = difference.actions.get(&node_plan.node).map(Vec::as_slice).unwrap_or_default();
                 if step == Step::Clear {
-                    self.prepare(world.id, held_node, node_plan, actions).await?;
+                    self.prepare(world.id, held_node, plan, node_plan, actions).await?;
                 }
                 let mut operations: Vec<_> = actions
                     .iter()
@@ -323,6 +324,7 @@ impl Broker {
         &self,
         world: WorldId,
         held: &HeldNode,
+        whole: &NetworkPlan,
         plan: &NodePlan,
         actions: &[Action],
     ) -> Result<(), RootError> {
@@ -330,7 +332,7 @@ impl Broker {
             match action {
                 Action::Settings(settings) => self.workers.set_settings(&held.ns, *settings).await?,
                 Action::Policy | Action::DeletePolicy => {
-                    let policy = plan.policy.clone();
+                    let policy = NodePolicy::of(whole, plan);
                     let request = NetRequest::Policy { slot: held.slot, world, policy };
                     self.workers.net(&request, &[]).await?;
                 }
@@ -342,10 +344,10 @@ impl Broker {
 }
 
 /// What the net worker is asked of a node.
-fn question(world: WorldId, slot: Slot, plan: &NodePlan) -> NetRequest {
+fn question(world: WorldId, slot: Slot, whole: &NetworkPlan, plan: &NodePlan) -> NetRequest {
     // One question less for the many nodes that have one link.
     let rules = !plan.source_routes.is_empty() || !matches!(plan.node, Node::Host(_));
-    NetRequest::Observe { slot, world, policy: plan.policy.clone(), rules }
+    NetRequest::Observe { slot, world, policy: NodePolicy::of(whole, plan), rules }
 }
 
 /// A failure to talk to the holder.

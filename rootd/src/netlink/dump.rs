@@ -9,14 +9,15 @@ use netlink_packet_route::{
     address::{AddressAttribute, AddressMessage},
     link::{InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage},
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol},
-    rule::{RuleAttribute, RuleMessage},
+    rule::{RuleAction, RuleAttribute, RuleMessage},
 };
 
 use super::{
+    policy::MARK,
     request::ROUTE_PROTOCOL,
     socket::{Netlink, NetlinkError},
 };
-use crate::plan::observed::{LinkKind, MAIN_TABLE, ObservedLink, ObservedNode, SourceRule, TableRoute};
+use crate::plan::observed::{Family, LinkKind, MAIN_TABLE, ObservedLink, ObservedNode, RoutingRule, TableRoute};
 
 /// Dumps links, addresses and our routes of the namespace that `socket` lives in, and our rules where they are asked for.
 ///
@@ -140,17 +141,33 @@ pub(crate) fn route(message: &RouteMessage) -> Option<TableRoute> {
     Some(TableRoute { table, to, via, link })
 }
 
-pub(crate) fn rule(message: &RuleMessage) -> Option<SourceRule> {
+pub(crate) fn rule(message: &RuleMessage) -> Option<RoutingRule> {
     if !message.attributes.contains(&RuleAttribute::Protocol(RouteProtocol::from(ROUTE_PROTOCOL))) {
         return None;
     }
     let (mut from, mut table) = (None, u32::from(message.header.table));
     for attribute in &message.attributes {
+    let family = match message.header.family {
+        AddressFamily::Inet => Family::Inet,
+        AddressFamily::Inet6 => Family::Inet6,
+        _ => return None,
+    };
         match attribute {
+    let (mut link, mut mark) = (None, None);
             RuleAttribute::Source(address) => from = Some(*address),
             RuleAttribute::Table(number) => table = *number,
             _ => {}
         }
+            RuleAttribute::Iifname(name) => link = Some(name.as_str()),
+            RuleAttribute::FwMark(number) => mark = Some(*number),
     }
-    Some(SourceRule { from: IpNet::new(from?, message.header.src_len).ok()?, table })
+    match (message.header.action, from, link, mark) {
+        (RuleAction::ToTable, Some(from), None, None) => {
+            Some(RoutingRule::Source { from: IpNet::new(from, message.header.src_len).ok()?, table })
+        }
+        (RuleAction::ToTable, None, Some("lo"), None) if table == MAIN_TABLE => Some(RoutingRule::Own(family)),
+        (RuleAction::ToTable, None, None, Some(MARK)) if table == MAIN_TABLE => Some(RoutingRule::Marked(family)),
+        (RuleAction::Blackhole, None, None, None) => Some(RoutingRule::Unmarked(family)),
+        _ => None,
+    }
 }

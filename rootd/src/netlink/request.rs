@@ -12,14 +12,15 @@ use netlink_packet_route::{
     rule::{RuleAction, RuleAttribute, RuleMessage},
 };
 
-use crate::plan::observed::{SourceRule, TableRoute};
+use super::policy::MARK;
+use crate::plan::observed::{Family, MAIN_TABLE, RoutingRule, TableRoute};
 
 /// The group of every link we make: a tag that is set in the very call that makes the link ("NE" and the layout's version).
 pub const LINK_GROUP: u32 = 0x4e45_0001;
 /// The origin of every route we make (rtnetlink(7), `rtm_protocol`; values above 4 are free for user space).
 pub const ROUTE_PROTOCOL: u8 = 178;
 
-/// The place of our rules: before the main table's (32766), behind the local one's (0).
+/// The place of the first of our rules: before the main table's (32766), behind the local one's (0).
 pub const RULE_PRIORITY: u32 = 10_000;
 
 /// One request, ready to send.
@@ -191,28 +192,56 @@ pub fn delete_route(to_delete: &TableRoute) -> Request {
     request(RouteNetlinkMessage::DelRoute(route(to_delete)), 0)
 }
 
-fn rule(rule: &SourceRule) -> RuleMessage {
+fn rule(rule: &RoutingRule) -> RuleMessage {
     let mut message = RuleMessage::default();
-    message.header.family = family(rule.from.network()).0;
-    message.header.src_len = rule.from.prefix_len();
-    message.header.table = header_table(rule.table);
-    message.header.action = RuleAction::ToTable;
+    let of = |of: &Family| match of {
+        Family::Inet => AddressFamily::Inet,
+        Family::Inet6 => AddressFamily::Inet6,
+    };
+    let (table, behind) = match rule {
+        RoutingRule::Source { from, table } => {
+            message.header.family = family(from.network()).0;
+            message.header.src_len = from.prefix_len();
+            message.attributes.push(RuleAttribute::Source(from.network()));
+            (Some(*table), 0)
+        }
+        RoutingRule::Own(family) => {
+            message.header.family = of(family);
+            message.attributes.push(RuleAttribute::Iifname("lo".into()));
+            (Some(MAIN_TABLE), 1)
+        }
+        RoutingRule::Marked(family) => {
+            message.header.family = of(family);
+            message.attributes.push(RuleAttribute::FwMark(MARK));
+            (Some(MAIN_TABLE), 2)
+        }
+        RoutingRule::Unmarked(family) => {
+            message.header.family = of(family);
+            (None, 3)
+        }
+    };
+    match table {
+        Some(table) => {
+            message.header.table = header_table(table);
+            message.header.action = RuleAction::ToTable;
+            message.attributes.push(RuleAttribute::Table(table));
+        }
+        None => message.header.action = RuleAction::Blackhole,
+    }
     message.attributes.extend([
-        RuleAttribute::Source(rule.from.network()),
-        RuleAttribute::Table(rule.table),
-        RuleAttribute::Priority(RULE_PRIORITY),
+        RuleAttribute::Priority(RULE_PRIORITY + behind),
         RuleAttribute::Protocol(RouteProtocol::from(ROUTE_PROTOCOL)),
     ]);
     message
 }
 
 /// Adds a rule, tagged as ours.
-pub fn add_rule(to_add: &SourceRule) -> Request {
+pub fn add_rule(to_add: &RoutingRule) -> Request {
     request(RouteNetlinkMessage::NewRule(rule(to_add)), NLM_F_CREATE | NLM_F_EXCL)
 }
 
 /// Removes a rule of ours.
-pub fn delete_rule(to_delete: &SourceRule) -> Request {
+pub fn delete_rule(to_delete: &RoutingRule) -> Request {
     request(RouteNetlinkMessage::DelRule(rule(to_delete)), 0)
 }
 

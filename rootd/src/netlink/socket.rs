@@ -3,7 +3,7 @@
 use std::{
     cell::Cell,
     io,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
 use netlink_packet_core::{
@@ -11,6 +11,8 @@ use netlink_packet_core::{
     NetlinkSerializable,
 };
 use nix::sys::socket::{MsgFlags, recv, send};
+
+use crate::sys::fds::set_send_buffer;
 
 /// Bytes sent at once; the default send buffer of a socket (net.core.wmem_default) is larger.
 const BATCH_BYTES: usize = 64 << 10;
@@ -141,6 +143,10 @@ impl Netlink {
             append(&mut bytes, request);
         }
         let awaited = self.sequence.wrapping_sub(1);
+        // A transaction is one send, and a send larger than the buffer is refused (net/netlink/af_netlink.c, EMSGSIZE).
+        if bytes.len() > BATCH_BYTES {
+            set_send_buffer(self.fd.as_fd(), bytes.len());
+        }
         send(self.fd.as_raw_fd(), &bytes, MsgFlags::empty()).map_err(io::Error::from)?;
         let mut refused = None;
         self.answers::<T>(|header, payload| match payload {

@@ -14,7 +14,7 @@ use netengine_proto::{
 };
 
 use super::{
-    observed::{LinkKind, ObservedLink, ObservedNode, SourceRule, TableRoute},
+    observed::{LinkKind, ObservedLink, ObservedNode, RoutingRule, TableRoute},
     settings::Settings,
 };
 use crate::netlink::{policy::TableState, request::LINK_GROUP};
@@ -37,7 +37,7 @@ pub enum Action {
     Settings(Settings),
     Policy,
     DeletePolicy,
-    DeleteRule(SourceRule),
+    DeleteRule(RoutingRule),
     DeleteRoute(TableRoute),
     DeleteAddress { index: u32, name: String, address: IfAddr },
     DeleteLink { index: u32, name: String },
@@ -46,7 +46,7 @@ pub enum Action {
     SetLink { index: u32, name: String, created: bool, alias: bool, master: Option<u32>, mac: Option<Mac>, up: bool },
     AddAddress { index: u32, name: String, address: IfAddr },
     AddRoute(TableRoute),
-    AddRule(SourceRule),
+    AddRule(RoutingRule),
 }
 
 /// What must be done, and what is there that is not ours.
@@ -302,17 +302,20 @@ fn node_actions<'a>(
 }
 
 /// The routes and rules of a node as the kernel shall have them. A source route's table is numbered by its link.
-fn wanted_routes<'a>(node_plan: &'a NodePlan, links: &mut Links<'a>) -> (Vec<TableRoute>, Vec<SourceRule>) {
+fn wanted_routes<'a>(node_plan: &'a NodePlan, links: &mut Links<'a>) -> (Vec<TableRoute>, Vec<RoutingRule>) {
     const FIRST_TABLE: u32 = 10_000;
     let mut routes: Vec<_> = node_plan.routes.iter().copied().map(TableRoute::from).collect();
     let mut rules = Vec::new();
+    if node_plan.policy.is_some() {
+        rules.extend(RoutingRule::OF_POLICY);
+    }
     for source in node_plan.source_routes.iter() {
         let link = links.index(&node_plan.node, &source.link);
         let (table, from) = (FIRST_TABLE + link, source.from.trunc());
         let any = if from.addr().is_ipv4() { Ipv4Net::default().into() } else { Ipv6Net::default().into() };
         routes.push(TableRoute { table, to: from, via: None, link: Some(link) });
         routes.push(TableRoute { table, to: any, via: Some(source.via), link: Some(link) });
-        rules.push(SourceRule { from, table });
+        rules.push(RoutingRule::Source { from, table });
     }
     (routes, rules)
 }

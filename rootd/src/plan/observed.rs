@@ -16,7 +16,7 @@ pub struct ObservedNode {
     /// Routes with our origin, of all tables.
     pub routes: Vec<TableRoute>,
     /// Rules with our origin.
-    pub rules: Vec<SourceRule>,
+    pub rules: Vec<RoutingRule>,
 }
 
 /// The main routing table (linux/rtnetlink.h, `RT_TABLE_MAIN`).
@@ -35,13 +35,47 @@ pub struct TableRoute {
     pub link: Option<u32>,
 }
 
-/// A rule of ours: packets from `from` use `table`.
+/// A rule of ours, which chooses a routing table (ip-rule(8)).
+///
+/// A router with a policy has the last three, in both families: what it sends itself and what its policy marked finds the
+/// main table, and all else finds nothing. So a router without its policy forwards nothing, from the very packet on.
+/// What is for the router itself is found in the local table, before any of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct SourceRule {
-    /// The source network.
-    pub from: IpNet,
-    /// The table.
-    pub table: u32,
+pub enum RoutingRule {
+    /// Packets from `from` use `table`.
+    Source {
+        /// The source network.
+        from: IpNet,
+        /// The table.
+        table: u32,
+    },
+    /// Packets of the router itself use the main table.
+    Own(Family),
+    /// Packets with the policy's mark use the main table.
+    Marked(Family),
+    /// All others vanish.
+    Unmarked(Family),
+}
+
+/// An address family of routes and rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Family {
+    /// IPv4.
+    Inet,
+    /// IPv6.
+    Inet6,
+}
+
+impl RoutingRule {
+    /// What a router with a policy has.
+    pub const OF_POLICY: [Self; 6] = [
+        Self::Own(Family::Inet),
+        Self::Own(Family::Inet6),
+        Self::Marked(Family::Inet),
+        Self::Marked(Family::Inet6),
+        Self::Unmarked(Family::Inet),
+        Self::Unmarked(Family::Inet6),
+    ];
 }
 
 impl From<Route> for TableRoute {
@@ -63,9 +97,23 @@ impl std::fmt::Display for TableRoute {
     }
 }
 
-impl std::fmt::Display for SourceRule {
+impl std::fmt::Display for Family {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "from {} table {}", self.from, self.table)
+        f.write_str(match self {
+            Family::Inet => "inet",
+            Family::Inet6 => "inet6",
+        })
+    }
+}
+
+impl std::fmt::Display for RoutingRule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            RoutingRule::Source { from, table } => write!(f, "from {from} table {table}"),
+            RoutingRule::Own(family) => write!(f, "{family} iif lo table main"),
+            RoutingRule::Marked(family) => write!(f, "{family} fwmark {:#x} table main", crate::netlink::policy::MARK),
+            RoutingRule::Unmarked(family) => write!(f, "{family} blackhole"),
+        }
     }
 }
 

@@ -26,7 +26,8 @@ pub fn pair(buffer: usize) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((a, b))
 }
 
-fn set_send_buffer(socket: BorrowedFd<'_>, bytes: usize) {
+/// Makes room for `bytes` in one send; past net.core.wmem_max with CAP_NET_ADMIN, else what is allowed.
+pub fn set_send_buffer(socket: BorrowedFd<'_>, bytes: usize) {
     let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
     let set = |option| {
         // SAFETY: the option takes an int; pointer and length describe one on our stack.

@@ -8,7 +8,7 @@ use netengine_proto::{
     limits,
     names::HostName,
     net::{IfAddr, IfName, Mac},
-    plan::{Policy, Resolver},
+    plan::Resolver,
     root::Operation,
     trust::Trust,
 };
@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use super::watch_fact::Fact;
 use crate::{
-    netlink::policy::TableState,
+    netlink::policy::{NodePolicy, TableState},
     plan::{
-        observed::{ObservedNode, SourceRule, TableRoute},
+        observed::{ObservedNode, RoutingRule, TableRoute},
         settings::Settings,
     },
 };
@@ -83,7 +83,7 @@ pub enum NetRequest {
         /// The world, whose table is meant.
         world: WorldId,
         /// What the table should say.
-        policy: Option<Policy>,
+        policy: Option<NodePolicy>,
         /// Whether the node may have rules.
         rules: bool,
     },
@@ -101,7 +101,7 @@ pub enum NetRequest {
         /// The world, whose table is meant.
         world: WorldId,
         /// What it shall say.
-        policy: Option<Policy>,
+        policy: Option<NodePolicy>,
     },
 }
 
@@ -118,8 +118,8 @@ pub enum NetOperation {
     DeleteAddress { index: u32, name: String, address: IfAddr },
     AddRoute(TableRoute),
     DeleteRoute(TableRoute),
-    AddRule(SourceRule),
-    DeleteRule(SourceRule),
+    AddRule(RoutingRule),
+    DeleteRule(RoutingRule),
 }
 
 impl NetOperation {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     netlink::dump,
-    plan::observed::{LinkKind, ObservedLink, ObservedNode, SourceRule, TableRoute},
+    plan::observed::{LinkKind, ObservedLink, ObservedNode, RoutingRule, TableRoute},
 };
 
 /// One thing that is so now.
@@ -25,7 +25,7 @@ pub enum Fact {
     /// A route of ours exists, or no more.
     Route(TableRoute, bool),
     /// A rule of ours exists, or no more.
-    Rule(SourceRule, bool),
+    Rule(RoutingRule, bool),
     /// More happened than is told: only looking helps.
     More,
 }

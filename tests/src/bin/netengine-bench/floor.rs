@@ -14,11 +14,11 @@ use std::{
 use anyhow::{Context, Result, bail};
 use netengine_proto::{
     ids::{InstanceId, WorldId},
-    plan::{NetworkPlan, Node, Policy},
+    plan::{NetworkPlan, Node},
 };
 use netengine_rootd::{
     netlink::{
-        policy,
+        policy::{self, NodePolicy},
         request::{self, End, LinkSettings, Request},
         socket::Netlink as Socket,
     },
@@ -43,7 +43,7 @@ struct FloorNode {
 pub struct Recipe {
     world: WorldId,
     alias: String,
-    nodes: Vec<(Node, Settings, Option<Policy>, Vec<Action>)>,
+    nodes: Vec<(Node, Settings, Option<NodePolicy>, Vec<Action>)>,
 }
 
 impl Recipe {
@@ -53,7 +53,7 @@ impl Recipe {
         let mut actions = diff(plan, &alias, &BTreeMap::new()).actions;
         let nodes = plan.nodes.iter().map(|node| {
             let settings = Settings { forward: node.forward, low_ports: node.low_ports };
-            (node.node.clone(), settings, node.policy.clone(), actions.remove(&node.node).unwrap_or_default())
+            (node.node.clone(), settings, NodePolicy::of(plan, node), actions.remove(&node.node).unwrap_or_default())
         });
         Self { world: plan.world, alias, nodes: nodes.collect() }
     }

@@ -1,0 +1,211 @@
+//! What the kernel holds, compared with the model: chain by chain, set by set, element by element, rule by rule.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use netlink_packet_netfilter::{
+    NetfilterMessageInner,
+    nftables::{
+        ChainAttribute, ChainMessage, DataAttribute, ExpressionAttribute, Expressions, ListAttribute, NfTablesMessage,
+        RuleAttribute, RuleMessage, SetAttribute, SetElementAttribute, SetElementList, SetElementMessage, SetMessage,
+        TableAttribute, TableMessage,
+    },
+};
+
+use super::{
+    encode::{Expression, base_attributes, expressions, message, set_facts, verdict},
+    model::{Chain, Elements, Family, Rule, Set, Table},
+};
+use crate::netlink::socket::{Netlink, NetlinkError};
+
+/// Whether there is a table of this name in a family.
+pub(super) fn present(socket: &mut Netlink, family: Family, name: &str) -> Result<bool, NetlinkError> {
+    let mut present = false;
+    let question = NfTablesMessage::GetTable(TableMessage { attributes: vec![] });
+    socket.dump(message(family, question, 0), |answer| {
+        if let NetfilterMessageInner::NfTables(NfTablesMessage::NewTable(table)) = answer.inner {
+            present |= table.attributes.contains(&TableAttribute::Name(name.to_owned()));
+        }
+    })?;
+    Ok(present)
+}
+
+/// Whether the table of this name says exactly what `table` says.
+pub(super) fn equal(socket: &mut Netlink, name: &str, table: &Table) -> Result<bool, NetlinkError> {
+    Ok(chains_equal(socket, name, table)? && sets_equal(socket, name, table)? && rules_equal(socket, name, table)?)
+}
+
+fn chains_equal(socket: &mut Netlink, name: &str, table: &Table) -> Result<bool, NetlinkError> {
+    let mut seen = BTreeMap::new();
+    let question = NfTablesMessage::GetChain(ChainMessage { attributes: vec![] });
+    socket.dump(message(table.family, question, 0), |answer| {
+        if let NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(chain)) = answer.inner
+            && chain.attributes.contains(&ChainAttribute::Table(name.to_owned()))
+            && let Some(ChainAttribute::Name(own)) =
+                chain.attributes.iter().find(|attribute| matches!(attribute, ChainAttribute::Name(_)))
+        {
+            seen.insert(own.clone(), chain.attributes);
+        }
+    })?;
+    let equal = |chain: &Chain| {
+        seen.get(&chain.name).is_some_and(|attributes| match &chain.base {
+            Some(base) => base_attributes(base).iter().all(|wanted| attributes.contains(wanted)),
+            None => !attributes.iter().any(|attribute| matches!(attribute, ChainAttribute::Hook(_))),
+        })
+    };
+    Ok(seen.len() == table.chains.len() && table.chains.iter().all(equal))
+}
+
+fn sets_equal(socket: &mut Netlink, name: &str, table: &Table) -> Result<bool, NetlinkError> {
+    let mut seen = BTreeMap::new();
+    let question = NfTablesMessage::GetSet(SetMessage { attributes: vec![SetAttribute::Table(name.to_owned())] });
+    socket.dump(message(table.family, question, 0), |answer| {
+        if let NetfilterMessageInner::NfTables(NfTablesMessage::NewSet(set)) = answer.inner
+            && let Some(SetAttribute::Name(own)) =
+                set.attributes.iter().find(|attribute| matches!(attribute, SetAttribute::Name(_)))
+        {
+            seen.insert(own.clone(), set.attributes);
+        }
+    })?;
+    if seen.len() != table.sets.len() {
+        return Ok(false);
+    }
+    for set in &table.sets {
+        let Some(attributes) = seen.get(set.name) else { return Ok(false) };
+        let told = |wanted: &SetAttribute| match wanted {
+            // No flags are not told.
+            SetAttribute::Flags(flags) if flags.is_empty() => {
+                !attributes.iter().any(|a| matches!(a, SetAttribute::Flags(flags) if !flags.is_empty()))
+            }
+            wanted => attributes.contains(wanted),
+        };
+        if !set_facts(set).iter().all(told) || !elements_equal(socket, name, table.family, set)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn elements_equal(socket: &mut Netlink, name: &str, family: Family, set: &Set) -> Result<bool, NetlinkError> {
+    let mut seen = BTreeMap::new();
+    let mut odd = false;
+    let attributes = vec![SetElementList::Table(name.to_owned()), SetElementList::Set(set.name.into())];
+    let question = NfTablesMessage::GetSetElement(SetElementMessage { attributes });
+    socket.dump(message(family, question, 0), |answer| {
+        let NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(list)) = answer.inner else { return };
+        for attribute in list.attributes {
+            let SetElementList::Elements(elements) = attribute else { continue };
+            for element in elements {
+                let ListAttribute::Element(parts) = element else { continue };
+                let (mut key, mut data) = (None, None);
+                for part in parts {
+                    match part {
+                        SetElementAttribute::Key(DataAttribute::Value(value)) => key = Some(value),
+                        SetElementAttribute::Data(value) => data = Some(value),
+                        _ => odd = true,
+                    }
+                }
+                match key {
+                    Some(key) => odd |= seen.insert(key, data).is_some(),
+                    None => odd = true,
+                }
+            }
+        }
+    })?;
+    let same = match &set.elements {
+        Elements::Keys(keys) => seen.len() == keys.len() && keys.iter().all(|key| seen.get(key) == Some(&None)),
+        Elements::Verdicts(map) => {
+            seen.len() == map.len() && map.iter().all(|(key, to)| seen.get(key) == Some(&Some(verdict(to))))
+        }
+    };
+    Ok(same && !odd)
+}
+
+/// A rule as the kernel holds it.
+pub(super) struct Seen {
+    pub chain: String,
+    pub handle: u64,
+    pub expressions: Vec<Expression>,
+}
+
+/// The rules of a table, chain by chain in their order.
+pub(super) fn rules(socket: &mut Netlink, name: &str, family: Family) -> Result<Vec<Seen>, NetlinkError> {
+    let mut rules = Vec::new();
+    let filter = RuleMessage { attributes: vec![RuleAttribute::Table(name.to_owned())] };
+    socket.dump(message(family, NfTablesMessage::GetRule(filter), 0), |answer| {
+        let NetfilterMessageInner::NfTables(NfTablesMessage::NewRule(rule)) = answer.inner else { return };
+        if !rule.attributes.contains(&RuleAttribute::Table(name.to_owned())) {
+            return;
+        }
+        let mut seen = Seen { chain: String::new(), handle: 0, expressions: Vec::new() };
+        for attribute in rule.attributes {
+            match attribute {
+                RuleAttribute::Chain(name) => seen.chain = name,
+                RuleAttribute::Handle(handle) => seen.handle = handle,
+                RuleAttribute::Expressions(list) => seen.expressions = list,
+                _ => {}
+            }
+        }
+        rules.push(seen);
+    })?;
+    Ok(rules)
+}
+
+fn rules_equal(socket: &mut Netlink, name: &str, table: &Table) -> Result<bool, NetlinkError> {
+    let mut seen: BTreeMap<String, Vec<Vec<Expression>>> = BTreeMap::new();
+    for rule in rules(socket, name, table.family)? {
+        seen.entry(rule.chain).or_default().push(rule.expressions);
+    }
+    let none = Vec::new();
+    let known: BTreeSet<_> = table.chains.iter().map(|chain| chain.name.as_str()).collect();
+    Ok(seen.keys().all(|chain| known.contains(chain.as_str()))
+        && table.chains.iter().all(|chain| {
+            let present = seen.get(&chain.name).unwrap_or(&none);
+            present.len() == chain.rules.len()
+                && chain.rules.iter().zip(present).all(|(wanted, present)| rule_equal(wanted, present))
+        }))
+}
+
+/// Whether a rule is the one that the kernel holds. What a counter counted is no difference.
+pub(super) fn rule_equal(wanted: &Rule, present: &[Expression]) -> bool {
+    let wanted = expressions(wanted);
+    wanted.len() == present.len() && wanted.iter().zip(present).all(|(wanted, seen)| same(wanted, seen))
+}
+
+fn same(wanted: &Expression, seen: &Expression) -> bool {
+    let data = |expression: &Expression| match expression {
+        ListAttribute::Element(parts) => parts.iter().find_map(|part| match part {
+            ExpressionAttribute::Data(data) => Some(data.clone()),
+            _ => None,
+        }),
+        _ => None,
+    };
+    let name = |expression: &Expression| match expression {
+        ListAttribute::Element(parts) => parts.iter().find_map(|part| match part {
+            ExpressionAttribute::Name(name) => Some(name.clone()),
+            _ => None,
+        }),
+        _ => None,
+    };
+    if name(wanted) != name(seen) {
+        return false;
+    }
+    match (data(wanted), data(seen)) {
+        (Some(Expressions::Bitwise(a)), Some(Expressions::Bitwise(b))) => permutation(&a, &b),
+        (Some(Expressions::Cmp(a)), Some(Expressions::Cmp(b))) => permutation(&a, &b),
+        (Some(Expressions::Immediate(a)), Some(Expressions::Immediate(b))) => permutation(&a, &b),
+        (Some(Expressions::Lookup(a)), Some(Expressions::Lookup(b))) => permutation(&a, &b),
+        (Some(Expressions::Meta(a)), Some(Expressions::Meta(b))) => permutation(&a, &b),
+        (Some(Expressions::Payload(a)), Some(Expressions::Payload(b))) => permutation(&a, &b),
+        (
+            Some(Expressions::Other { expression_type, attributes: a }),
+            Some(Expressions::Other { attributes: b, .. }),
+        ) => expression_type == "counter" || permutation(&a, &b),
+        // An expression without any attribute may be told without the list.
+        (Some(Expressions::Other { attributes, .. }), None) => attributes.is_empty(),
+        _ => false,
+    }
+}
+
+fn permutation<T: PartialEq>(a: &[T], b: &[T]) -> bool {
+    a.len() == b.len() && a.iter().all(|attribute| b.contains(attribute))
+}
