@@ -72,6 +72,8 @@ struct State {
     broken: Option<Broken>,
     /// Names of services that do not serve.
     stopped: Vec<String>,
+    /// The vantage host's port for challenges is taken.
+    hindered: bool,
     /// What the last command in a vantage host was granted to trust.
     granted: Option<Trust>,
     /// What was applied last, by process.
@@ -187,6 +189,11 @@ impl FakeRoot {
     /// The services of this name do not serve.
     pub fn stop_service(&self, name: &str) {
         self.lock().stopped.push(name.to_owned());
+    }
+
+    /// From now on no order can be placed by a live check: somebody has its port in the vantage host.
+    pub fn hinder_orders(&self) {
+        self.lock().hindered = true;
     }
 
     /// What the last command was granted to trust.

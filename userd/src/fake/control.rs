@@ -6,7 +6,7 @@ use futures::{SinkExt, StreamExt};
 use netengine_proto::{
     bounded::Bounded,
     control::{
-        CONTROL_VERSION, CertificateSummary, ControlReply, ControlRequest, Desired, Health, IssuedCertificate,
+        CONTROL_VERSION, CertificateSummary, ControlReply, ControlRequest, Desired, Health, IssuedCertificate, Probe,
         ProbeResult, ServiceHealth,
     },
     ids::WorldId,
@@ -52,7 +52,11 @@ async fn serve_one(
             ControlRequest::Health => ControlReply::Health(health(&desired, kind, &fake)),
             ControlRequest::Probe(request) => {
                 let broken = fake.lock().broken.clone();
-                let judge = |probe| {
+                let hindered = fake.lock().hindered;
+                let judge = |probe: &Probe| {
+                    if hindered && matches!(probe, Probe::Acme { .. }) {
+                        return ProbeResult { passed: false, fault: None, detail: "port taken".to_owned(), micros: 42 };
+                    }
                     let fault = broken.as_ref().and_then(|broken| broken(probe));
                     ProbeResult { passed: fault.is_none(), fault, detail: "seen".to_owned(), micros: 42 }
                 };

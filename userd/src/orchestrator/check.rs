@@ -81,7 +81,7 @@ pub(super) async fn check(
     }
     let outcomes = probed?;
     let phases = judge(target, &outcomes);
-    if let Some(failed) = outcomes.iter().find(|outcome| !outcome.result.passed) {
+    if let Some(failed) = outcomes.iter().find(|outcome| !outcome.result.passed && !outcome.was_not_made()) {
         let (planned, result) = (&failed.planned, &failed.result);
         let cause = format!("{} did not serve {}: {}", planned.name, target.prober, result.detail);
         let problem = problem(ProblemKind::Failed, "", cause, prober::remedy(result.fault));
@@ -100,9 +100,16 @@ fn judge(target: &Target, outcomes: &[Outcome]) -> Vec<PhaseStatus> {
         }
         let own: Vec<_> = outcomes.iter().filter(|outcome| outcome.planned.phase == id).collect();
         let millis = own.iter().map(|outcome| outcome.result.micros.div_ceil(1000)).max();
-        let failed: Vec<_> = own.iter().filter(|outcome| !outcome.result.passed).collect();
+        let (not_made, made): (Vec<&Outcome>, Vec<&Outcome>) = own.iter().partition(|outcome| outcome.was_not_made());
+        let failed: Vec<_> = made.iter().filter(|outcome| !outcome.result.passed).collect();
         let (state, detail) = match failed.first() {
-            None => (PhaseState::Done, passed(id, own.len())),
+            None => {
+                let left: String = not_made
+                    .iter()
+                    .map(|one| format!("; not made: {}: {}", one.planned.name, one.result.detail))
+                    .collect();
+                (PhaseState::Done, passed(id, made.len()) + &left)
+            }
             Some(first) => {
                 let more = if failed.len() > 1 { format!(" and {} more", failed.len() - 1) } else { String::new() };
                 (PhaseState::Failed, format!("{}: {}{more}", first.planned.name, first.result.detail))

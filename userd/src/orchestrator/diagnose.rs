@@ -5,13 +5,13 @@ use std::{path::Path, time::Instant};
 use netengine_proto::{
     api::{Diagnosis, DiagnosisCheck, Problem, ProblemKind},
     control::{Fault, Health},
-    root::{Change, ChangeAction},
+    root::{Change, ChangeAction, ObjectKind},
     trust::Trust,
 };
 
 use super::{
     Orchestrator, attempt,
-    prober::{self, Outcome, fault_word, remedy},
+    prober::{self, NOT_MADE, Outcome, fault_word, remedy},
     processes::Part,
 };
 use crate::{
@@ -118,13 +118,23 @@ fn looked_at(target: &Target, observed: &Observed, trust: &Trust, micros: u64) -
 fn drifted(change: &Change, micros: u64) -> DiagnosisCheck {
     let told = describe(0, change);
     // Said from the kernel's side: what `up` would create is missing now.
-    let detail = match change.action {
-        ChangeAction::Create => "it is missing",
-        ChangeAction::Change => "it differs from the plan",
-        ChangeAction::Delete => "it is not in the plan",
+    let (word, detail) = match change.action {
+        ChangeAction::Create => ("removed", "it is missing"),
+        ChangeAction::Change => ("changed", "it differs from the plan"),
+        ChangeAction::Delete => ("foreign", "it is not in the plan"),
     };
-    let name = format!("network: {} {}", told.kind, told.object);
-    check(0, name, Some(Fault::LinkRemoved), detail.to_owned(), micros)
+    // A bridge is a link to the kernel.
+    let kind = if change.object.kind == ObjectKind::Bridge { "link" } else { told.kind.as_str() };
+    DiagnosisCheck {
+        fault: format!("{kind}_{word}"),
+        ..check(
+            0,
+            format!("network: {} {}", told.kind, told.object),
+            Some(Fault::LinkRemoved),
+            detail.to_owned(),
+            micros,
+        )
+    }
 }
 
 fn process(part: Part, phase: u8, seen: &Seen, micros: u64) -> DiagnosisCheck {
@@ -175,13 +185,39 @@ fn disks(directories: &[(&str, &Path)]) -> Vec<DiagnosisCheck> {
 
 fn asked_by_client(outcome: &Outcome) -> DiagnosisCheck {
     let (planned, result) = (&outcome.planned, &outcome.result);
-    let fault = (!result.passed).then_some(result.fault.unwrap_or(Fault::Refused));
-    check(planned.phase, planned.name.clone(), fault, result.detail.clone(), result.micros)
+    let seen = |fault| check(planned.phase, planned.name.clone(), fault, result.detail.clone(), result.micros);
+    match result.fault {
+        _ if result.passed => seen(None),
+        Some(fault) => seen(Some(fault)),
+        None => {
+            let (fault, remedy) = (NOT_MADE.0.to_owned(), NOT_MADE.1.to_owned());
+            DiagnosisCheck { passed: false, fault, remedy, ..seen(None) }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use netengine_proto::root::ObjectName;
+
     use super::*;
+
+    #[test]
+    fn what_differs_in_the_kernel_is_named_by_what_it_is() {
+        let fault = |kind, action| {
+            let object = ObjectName { node: "gw".to_owned(), kind, name: "x".to_owned() };
+            let check = drifted(&Change { action, object }, 1);
+            assert!(!check.passed && !check.remedy.is_empty(), "{check:?}");
+            check.fault
+        };
+        use ChangeAction::{Change as Changed, Create, Delete};
+        assert_eq!(fault(ObjectKind::Link, Create), "link_removed");
+        assert_eq!(fault(ObjectKind::Bridge, Changed), "link_changed");
+        assert_eq!(fault(ObjectKind::Address, Delete), "address_foreign");
+        assert_eq!(fault(ObjectKind::Route, Create), "route_removed");
+        assert_eq!(fault(ObjectKind::Table, Changed), "table_changed");
+        assert_eq!(fault(ObjectKind::Sysctl, Changed), "sysctl_changed");
+    }
 
     #[test]
     fn a_full_disk_is_told_by_whoever_meets_it_first() {

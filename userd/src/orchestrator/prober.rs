@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use netengine_proto::{
     api::{Problem, ProblemKind},
-    control::{Fault, ProbeRequest, ProbeResult},
+    control::{Fault, Probe, ProbeRequest, ProbeResult},
     root::{ProcessKind, Program},
     trust::Trust,
 };
@@ -27,6 +27,14 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_m
 pub(super) struct Outcome {
     pub planned: Planned,
     pub result: ProbeResult,
+}
+
+impl Outcome {
+    /// The ACME order could not be placed, and the authority is not at fault: a program of the world's users has port 80 of
+    /// the vantage host, where the challenge would be answered. What it would have proven is not known then.
+    pub fn was_not_made(&self) -> bool {
+        !self.result.passed && self.result.fault.is_none() && matches!(self.planned.probe.probe, Probe::Acme { .. })
+    }
 }
 
 /// Runs live checks, all at the same time. What does not pass is asked again until `settle` is over: a first packet may meet an
@@ -90,7 +98,8 @@ async fn ask(
         let request = ProbeRequest { trust: trust.clone(), resolvers: target.resolvers.clone(), probes };
         let results = prober.probe(request, Duration::from_millis(longest.into())).await.map_err(broken)?;
         open.iter_mut().zip(results).for_each(|(outcome, result)| outcome.result = result);
-        if outcomes.iter().all(|outcome| outcome.result.passed) || Instant::now() + pause > until {
+        let is_settled = |outcome: &Outcome| outcome.result.passed || outcome.was_not_made();
+        if outcomes.iter().all(is_settled) || Instant::now() + pause > until {
             break;
         }
         sleep(pause).await;
@@ -99,6 +108,9 @@ async fn ask(
     prober.stop().await;
     Ok(outcomes)
 }
+
+/// The word for a check that could not be made: nothing is known of the service.
+pub(super) const NOT_MADE: (&str, &str) = ("not_checked", "see what hinders it, and look again");
 
 /// What to do about a fault.
 pub(super) fn remedy(fault: Option<Fault>) -> &'static str {

@@ -67,6 +67,17 @@ async fn each_planted_fault_is_found_by_name() {
 }
 
 #[tokio::test]
+async fn a_check_that_cannot_be_made_fails_no_operation_and_is_never_told_to_have_passed() {
+    let lab = Lab::new().await;
+    lab.fake.hinder_orders();
+    let (state, events) = lab.up(ALICE, spec("blue")).await;
+    assert_eq!(state, OperationState::Done, "{events:#?}");
+    let detail = &lab.status(ALICE, "blue").await.phases[3].detail;
+    assert_eq!(detail, "1 live check passed; not made: acme: order for core.platform.internal: port taken");
+    assert_eq!(faults(&diagnose(&lab).await), [(3, "not_checked")]);
+}
+
+#[tokio::test]
 async fn the_owner_is_shown_the_secrets() {
     let lab = Lab::new().await;
     lab.up(ALICE, spec("blue")).await;
