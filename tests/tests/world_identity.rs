@@ -107,3 +107,60 @@ fn secrets_are_shown_to_the_owner_only() {
     run(&world.host, ALICE, &["up", &spec]).ok();
     assert_eq!(run(&world.host, ALICE, &args).ok().json(), shown);
 }
+
+/// What the organisations' provider says of an account, asked with its administrators' client.
+#[track_caller]
+fn is_enabled(world: &World, username: &str) -> Value {
+    let secret = world.secret("client_secret", "netengine-api", "https://auth.internal/realms/inworld");
+    let said = world.says(&format!(
+        "token=$(curl -sS -u netengine-api:{secret} -d grant_type=client_credentials \
+           https://auth.internal/realms/inworld/protocol/openid-connect/token | python3 -c 'import json,sys; print(json.load(sys.stdin)[\"access_token\"])'); \
+         curl -sS -H \"authorization: Bearer $token\" 'https://auth.internal/admin/realms/acme-corp/users?exact=true&username={username}'"
+    ));
+    serde_json::from_str::<Value>(&said).unwrap_or_else(|_| panic!("{said}"))[0]["enabled"].clone()
+}
+
+#[test]
+fn an_owner_registers_clients_and_who_leaves_the_spec_loses_access() {
+    let world = World::up("single-org", &[]);
+    let issuer = "https://auth.internal/realms/acme-corp";
+    let token = world.secret("registration_token", "registration", "/realms/acme-corp");
+    let register = |token: &str| {
+        world.says(&format!(
+            "curl -sS -o registered.json -w '%{{http_code}}' -H 'authorization: Bearer {token}' -H 'content-type: application/json' \
+             -d '{{\"grant_types\": [\"client_credentials\"]}}' {issuer}/clients-registrations/openid-connect"
+        ))
+    };
+    assert_eq!((register(&token).as_str(), register("another").as_str()), ("201", "401"));
+    register(&token);
+    let client: Value = serde_json::from_str(&world.says("cat registered.json")).expect("JSON");
+    let of = |name: &str| client[name].as_str().expect("text").to_owned();
+    let grant = || {
+        world.says(&format!(
+            "curl -sS -o /dev/null -w '%{{http_code}}' -u {}:{} -d grant_type=client_credentials {issuer}/protocol/openid-connect/token",
+            of("client_id"),
+            of("client_secret")
+        ))
+    };
+    assert_eq!((grant().as_str(), is_enabled(&world, "alice")), ("200", true.into()));
+
+    let spec = format!("{}/single-org.yaml", netengine_tests::EXAMPLES);
+    let up = |sets: &[&str]| {
+        let mut args = vec!["up", &spec];
+        sets.iter().for_each(|set| args.extend(["--set", set]));
+        run(&world.host, ALICE, &args).ok();
+    };
+    let people = "identity_inworld.org_users=[{org: acme-corp, users: [{username: bob}]}]";
+    up(&[people]);
+    assert_eq!((is_enabled(&world, "alice"), is_enabled(&world, "bob")), (false.into(), true.into()));
+    // The whole organisation, and what hangs on it.
+    up(&[
+        "identity_inworld.org_users=[]",
+        "world_registry.organizations=[]",
+        "domain_registry.initial_domains=[]",
+        "ands.instances=[]",
+    ]);
+    assert_eq!(grant(), "404");
+    up(&[]);
+    assert_eq!((grant().as_str(), is_enabled(&world, "alice")), ("200", true.into()));
+}
