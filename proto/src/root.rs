@@ -303,7 +303,19 @@ pub enum RootEvent {
         drift: Vec<Change>,
         /// How much else it would do.
         more: u32,
+        /// Who noticed.
+        noticed: NoticedBy,
     },
+}
+
+/// Who noticed that a network differs from its plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NoticedBy {
+    /// The kernel told of a change.
+    Kernel,
+    /// A look at everything, or an apply.
+    Look,
 }
 
 /// One thing the kernel can or cannot do here.

@@ -67,7 +67,7 @@ impl Held {
         let mut seen = Vec::new();
         while std::time::Instant::now() < until {
             for event in self.told().await {
-                let RootEvent::NetworkChanged { world, drift, more } = event else { continue };
+                let RootEvent::NetworkChanged { world, drift, more, .. } = event else { continue };
                 assert_eq!((world, more), (self.plan.world, 0));
                 if fits(&drift) {
                     return drift;

@@ -10,7 +10,7 @@ use futures::future::try_join_all;
 use netengine_proto::{
     ids::WorldId,
     plan::{NetworkPlan, Node, NodePlan},
-    root::{Change, ChangeAction, ObjectKind, ObjectName, Observed, Operation, RootError, RootEvent},
+    root::{Change, ChangeAction, NoticedBy, ObjectKind, ObjectName, Observed, Operation, RootError, RootEvent},
 };
 
 use super::{
@@ -86,7 +86,7 @@ impl Broker {
             changes.extend(step);
         }
         changes.extend(self.delete_namespaces(world, held, plan).await?);
-        self.tell_drift(world, held, Vec::new());
+        self.tell_drift(world, held, Vec::new(), NoticedBy::Look);
         Ok(changes)
     }
 
@@ -188,7 +188,7 @@ impl Broker {
             return;
         }
         match self.observe_world(world, &mut held, Extent::Changed).await {
-            Ok(observed) => self.tell_drift(world, &mut held, observed.drift),
+            Ok(observed) => self.tell_drift(world, &mut held, observed.drift, NoticedBy::Kernel),
             Err(error) if self.gate.open("look") => {
                 tracing::warn!(world = %world.id, %error, "cannot look at what changed");
             }
@@ -197,7 +197,7 @@ impl Broker {
     }
 
     /// Tells userd how a world's network differs from its plan, when it was last told something else.
-    pub fn tell_drift(&self, world: &World, held: &mut HeldWorld, drift: Vec<Change>) {
+    pub fn tell_drift(&self, world: &World, held: &mut HeldWorld, drift: Vec<Change>, noticed: NoticedBy) {
         if held.known.told == drift {
             return;
         }
@@ -206,7 +206,7 @@ impl Broker {
         }
         let told = drift.iter().take(DRIFT_TOLD).cloned().collect();
         let more = u32::try_from(drift.len().saturating_sub(DRIFT_TOLD)).unwrap_or(u32::MAX);
-        self.events.push(RootEvent::NetworkChanged { world: world.id, drift: told, more });
+        self.events.push(RootEvent::NetworkChanged { world: world.id, drift: told, more, noticed });
         held.known.told = drift;
     }
 

@@ -85,7 +85,7 @@ mod tests {
     use netengine_proto::{
         ended::Ended,
         ids::{ProcessId, WorldId},
-        root::{Change, ChangeAction, ObjectKind, ObjectName, ProcessKind},
+        root::{Change, ChangeAction, NoticedBy, ObjectKind, ObjectName, ProcessKind},
     };
 
     use super::*;
@@ -115,7 +115,7 @@ mod tests {
         let drift = vec![Change { action: ChangeAction::Create, object }; CHANGES / 2];
         for n in 0..5 {
             let world = WorldId::from_bytes([n; 8]);
-            events.push(RootEvent::NetworkChanged { world, drift: drift.clone(), more: 0 });
+            events.push(RootEvent::NetworkChanged { world, drift: drift.clone(), more: 0, noticed: NoticedBy::Kernel });
         }
         let (mut cursor, mut sizes) = (0, Vec::new());
         while cursor < events.cursor() {

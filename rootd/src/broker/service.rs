@@ -14,8 +14,8 @@ use netengine_proto::{
     names::HostName,
     plan::NetworkPlan,
     root::{
-        Applied, Deleted, Feature, FlowProbe, FlowSeen, HeldProcess, HeldWorld, Hello, Observed, Operation, Program,
-        ROOT_VERSION, Root, RootError, RootEvents,
+        Applied, Deleted, Feature, FlowProbe, FlowSeen, HeldProcess, HeldWorld, Hello, NoticedBy, Observed, Operation,
+        Program, ROOT_VERSION, Root, RootError, RootEvents,
     },
     trust::Trust,
 };
@@ -84,7 +84,7 @@ impl Root for Service {
         let world = self.broker.world(world, owner)?;
         let mut held = world.held.lock().await;
         let observed = self.broker.observe_world(&world, &mut held, Extent::All).await?;
-        self.broker.tell_drift(&world, &mut held, observed.drift.clone());
+        self.broker.tell_drift(&world, &mut held, observed.drift.clone(), NoticedBy::Look);
         Ok(observed)
     }
 

@@ -62,6 +62,7 @@ pub(crate) fn link(message: &LinkMessage) -> ObservedLink {
         alias: None,
         group: 0,
         master: 0,
+        peer: 0,
         up: message.header.flags.contains(LinkFlags::Up),
     };
     if message.header.flags.contains(LinkFlags::Loopback) {
@@ -73,6 +74,7 @@ pub(crate) fn link(message: &LinkMessage) -> ObservedLink {
             LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
             LinkAttribute::Group(group) => link.group = *group,
             LinkAttribute::Controller(master) => link.master = *master,
+            LinkAttribute::Link(index) => link.peer = *index,
             LinkAttribute::Address(octets) => {
                 if let Ok(mac) = octets.as_slice().try_into() {
                     link.mac = mac;
@@ -145,21 +147,21 @@ pub(crate) fn rule(message: &RuleMessage) -> Option<RoutingRule> {
     if !message.attributes.contains(&RuleAttribute::Protocol(RouteProtocol::from(ROUTE_PROTOCOL))) {
         return None;
     }
-    let (mut from, mut table) = (None, u32::from(message.header.table));
-    for attribute in &message.attributes {
     let family = match message.header.family {
         AddressFamily::Inet => Family::Inet,
         AddressFamily::Inet6 => Family::Inet6,
         _ => return None,
     };
-        match attribute {
+    let (mut from, mut table) = (None, u32::from(message.header.table));
     let (mut link, mut mark) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
             RuleAttribute::Source(address) => from = Some(*address),
             RuleAttribute::Table(number) => table = *number,
-            _ => {}
-        }
             RuleAttribute::Iifname(name) => link = Some(name.as_str()),
             RuleAttribute::FwMark(number) => mark = Some(*number),
+            _ => {}
+        }
     }
     match (message.header.action, from, link, mark) {
         (RuleAction::ToTable, Some(from), None, None) => {

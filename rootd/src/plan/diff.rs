@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::{Ipv4Net, Ipv6Net};
 use netengine_proto::{
     net::{IfAddr, IfName, Mac},
-    plan::{NetworkPlan, Node, NodePlan},
+    plan::{CableEnd, CablePlan, NetworkPlan, Node, NodePlan},
     root::{Change, ChangeAction, ObjectKind, ObjectName},
 };
 
@@ -156,14 +156,14 @@ pub fn diff(plan: &NetworkPlan, alias: &str, seen: &BTreeMap<Node, Seen>) -> Dif
         let observed = seen.get(node).map(|seen| seen.node.links.as_slice()).unwrap_or_default();
         links.read(node, observed, alias, &wanted[node], &mut difference);
     }
-    // A cable stands only if both its ends do; otherwise what is left of it is removed and it is made anew.
-    let broken: BTreeSet<usize> = plan
-        .cables
-        .iter()
-        .enumerate()
-        .filter(|(_, cable)| [&cable.a, &cable.b].iter().any(|end| !links.usable.contains_key(&(&end.node, &end.name))))
-        .map(|(number, _)| number)
-        .collect();
+    // A cable stands only if both its ends do and are each other's; otherwise what is left of it is removed and it is made
+    // anew. Indexes are per namespace, so both directions are asked.
+    let is_cable = |cable: &CablePlan| {
+        let end = |end: &'_ CableEnd| links.usable.get(&(&end.node, &end.name)).map(|link| (link.index, link.peer));
+        matches!((end(&cable.a), end(&cable.b)), (Some(a), Some(b)) if a.1 == b.0 && b.1 == a.0)
+    };
+    let broken: BTreeSet<usize> =
+        plan.cables.iter().enumerate().filter(|(_, cable)| !is_cable(cable)).map(|(number, _)| number).collect();
     for number in &broken {
         let cable = &plan.cables[*number];
         for end in [&cable.a, &cable.b] {
@@ -322,7 +322,7 @@ fn wanted_routes<'a>(node_plan: &'a NodePlan, links: &mut Links<'a>) -> (Vec<Tab
 
 struct CableEnds<'a> {
     first: bool,
-    other: &'a netengine_proto::plan::CableEnd,
+    other: &'a CableEnd,
 }
 
 fn ends<'a>(plan: &'a NetworkPlan, cable: usize, node: &Node, link: &IfName) -> CableEnds<'a> {

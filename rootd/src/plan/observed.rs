@@ -134,6 +134,8 @@ pub struct ObservedLink {
     pub group: u32,
     /// The index of the bridge it is a port of, or 0.
     pub master: u32,
+    /// Of one end of a veth pair, the other end's index in its own namespace; else 0.
+    pub peer: u32,
     /// Whether it is up.
     pub up: bool,
 }

@@ -100,7 +100,7 @@ impl Model {
         }
     }
 
-    fn add_link(&mut self, node: &Node, index: u32, name: &IfName, kind: LinkKind, mac: Mac) {
+    fn add_link(&mut self, node: &Node, index: u32, name: &IfName, kind: LinkKind, mac: Mac, peer: u32) {
         let seen = self.node(node);
         assert!(seen.node.links.iter().all(|l| l.index != index && l.name != name.as_str()), "{name} made twice");
         seen.node.links.push(ObservedLink {
@@ -111,6 +111,7 @@ impl Model {
             alias: None,
             group: LINK_GROUP,
             master: 0,
+            peer,
             // A veth end comes up only when both ends exist.
             up: kind == LinkKind::Bridge,
         });
@@ -135,10 +136,10 @@ impl Model {
         }
         for (node, action) in each() {
             match action {
-                Action::CreateBridge { index, name, mac } => self.add_link(node, *index, name, LinkKind::Bridge, *mac),
+                Action::CreateBridge { index, name, mac } => self.add_link(node, *index, name, LinkKind::Bridge, *mac, 0),
                 Action::CreateCable { index, name, mac, peer, peer_index, peer_name, peer_mac } => {
-                    self.add_link(node, *index, name, LinkKind::Veth, *mac);
-                    self.add_link(peer, *peer_index, peer_name, LinkKind::Veth, *peer_mac);
+                    self.add_link(node, *index, name, LinkKind::Veth, *mac, *peer_index);
+                    self.add_link(peer, *peer_index, peer_name, LinkKind::Veth, *peer_mac, *index);
                 }
                 _ => {}
             }
@@ -202,6 +203,22 @@ fn a_smaller_plan_removes_what_is_too_much_and_leaves_the_rest() {
     let difference = diff(&plan(2), ALIAS, &model.0);
     let all: Vec<_> = difference.actions.values().flatten().collect();
     assert!(matches!(all[..], [Action::DeleteLink { name, .. }] if name == "nep2"), "{all:?}");
+}
+
+#[test]
+fn ends_of_two_cables_under_one_name_each_are_no_cable() {
+    let plan = plan(2);
+    let mut model = Model::default();
+    model.converge(&plan);
+    // Each gateway's port leads to the other host.
+    let gateway = &mut model.node(&Node::Gateway).node.links;
+    let (a, b) = (gateway[1].index, gateway[2].index);
+    for (link, index) in [(1, b), (2, a)] {
+        gateway[link].index = index;
+    }
+    assert!(!diff(&plan, ALIAS, &model.0).is_empty());
+    model.converge(&plan);
+    assert!(diff(&plan, ALIAS, &model.0).is_empty());
 }
 
 fn damage() -> impl Strategy<Value = Vec<(u8, prop::sample::Index)>> {

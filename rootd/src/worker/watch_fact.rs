@@ -111,7 +111,7 @@ mod tests {
 
     fn link(index: u32, up: bool) -> ObservedLink {
         let (name, alias) = ("neth0".to_owned(), Some("netengine:x".to_owned()));
-        ObservedLink { index, name, kind: LinkKind::Veth, mac: [2; 6], alias, group: 1, master: 0, up }
+        ObservedLink { index, name, kind: LinkKind::Veth, mac: [2; 6], alias, group: 1, master: 0, peer: 100, up }
     }
 
     #[test]
