@@ -83,14 +83,6 @@ impl Client {
         self.json(Method::POST, path, &[], body, ANSWER_TIME).await
     }
 
-    /// POST of something that takes longer than other requests, with no body.
-    ///
-    /// # Errors
-    /// As [`Client::get`].
-    pub async fn post_within<T: DeserializeOwned>(&self, path: &str, time: Duration) -> Result<T, Failure> {
-        self.json(Method::POST, path, &[], &(), time).await
-    }
-
     /// DELETE.
     ///
     /// # Errors
@@ -134,6 +126,45 @@ impl Client {
             return Err(problem(response).await);
         }
         Ok(EventStream { body: response.into_body(), reader: SseReader::default(), ready: Vec::new().into_iter() })
+    }
+
+    /// Posts with `follow`, and shows how far the daemon is until the end, which comes as an event of the name `end`.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn post_followed<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        end: &str,
+        time: Duration,
+        mut told: impl FnMut(Done),
+    ) -> Result<T, Failure> {
+        let following = async {
+            let response = self.send(Method::POST, path, &[("follow", "true")], b"null".to_vec()).await?;
+            if !response.status().is_success() {
+                return Err(problem(response).await);
+            }
+            let (mut body, mut reader) = (response.into_body(), SseReader::default());
+            while let Some(frame) = body.frame().await {
+                let Ok(chunk) = frame.map_err(|error| broken(&error))?.into_data() else { continue };
+                for event in reader.feed(&chunk).map_err(|error| broken(&error))? {
+                    match event.name.as_str() {
+                        "progress" => told(serde_json::from_str(&event.data).map_err(|error| broken(&error))?),
+                        "problem" => {
+                            let told: Problem = serde_json::from_str(&event.data).map_err(|error| broken(&error))?;
+                            return Err(told.into());
+                        }
+                        name if name == end => {
+                            return serde_json::from_str(&event.data).map_err(|error| broken(&error));
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            Err(broken(&"it ended before the end was told"))
+        };
+        let late = || Err(broken(&format!("no answer within {} s", time.as_secs())));
+        tokio::time::timeout(time, following).await.unwrap_or_else(|_| late())
     }
 
     async fn json<T: DeserializeOwned>(
@@ -207,6 +238,15 @@ pub fn unreachable_socket(socket: &Path, error: &io::Error, group: &str) -> Fail
         ),
         _ => Failure::new(ProblemKind::Engine, what, format!("{shown}: {error}"), "see `netengine doctor`"),
     }
+}
+
+/// How far the daemon is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+pub struct Done {
+    /// What is done.
+    pub done: u64,
+    /// All there is to do.
+    pub all: u64,
 }
 
 /// A stream of the daemon's events.

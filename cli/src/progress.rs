@@ -37,6 +37,13 @@ impl<'a> Progress<'a> {
         }
     }
 
+    /// Shows on a terminal how much of a known number is done.
+    pub fn count(&mut self, title: &str, done: u64, all: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(counted(title, done, all));
+        }
+    }
+
     /// Shows a remark of the CLI itself.
     pub fn note(&mut self, text: &str) {
         match &self.bar {
@@ -52,6 +59,10 @@ impl Drop for Progress<'_> {
             bar.finish_and_clear();
         }
     }
+}
+
+fn counted(title: &str, done: u64, all: u64) -> String {
+    format!("{}: {done} of {all} checks", escape::line(title))
 }
 
 /// Whether the event tells that something begins; on a terminal the spinner's text tells that.

@@ -34,7 +34,7 @@ use netengine_proto::{
 use netengine_spec::{Spec, immutable_violations, model::Lifecycle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::follow::follow_root;
+pub use self::{diagnose::Progress, follow::follow_root};
 use self::turn::Refusal;
 use crate::{
     decide::{OperationRef, Verdict, WorldRef, WorldSlot, act},

@@ -5,7 +5,14 @@ use std::time::Duration;
 use netengine_proto::api::{Diagnosis, DiagnosisCheck};
 
 use super::{count, duration};
-use crate::{client::Client, escape, failure::Failure, progress::Progress, table::Tint, ui::Ui};
+use crate::{
+    client::{Client, Done},
+    escape,
+    failure::Failure,
+    progress::Progress,
+    table::Tint,
+    ui::Ui,
+};
 
 /// Every check has a deadline of its own in the daemon; together they end well within this.
 const LONGEST: Duration = Duration::from_secs(300);
@@ -16,8 +23,11 @@ const LONGEST: Duration = Duration::from_secs(300);
 /// Never for a failed check: those are the result, with exit code 1. The daemon's problem when it cannot check.
 pub async fn run(ui: &Ui, client: &Client, world: Option<&str>) -> Result<u8, Failure> {
     let world = client.world(world).await?;
-    let progress = Progress::new(ui, &format!("diagnose world \"{world}\""));
-    let diagnosis = client.post_within::<Diagnosis>(&format!("/worlds/{world}/diagnose"), LONGEST).await;
+    let title = format!("diagnose world \"{world}\"");
+    let mut progress = Progress::new(ui, &title);
+    let told = |told: Done| progress.count(&title, told.done, told.all);
+    let path = format!("/worlds/{world}/diagnose");
+    let diagnosis = client.post_followed::<Diagnosis>(&path, "diagnosis", LONGEST, told).await;
     drop(progress);
     let diagnosis = diagnosis?;
     if ui.json {

@@ -4,15 +4,25 @@ use axum::{
     Extension,
     extract::{Path, State},
     http::Uri,
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
 };
+use futures::{Stream, stream};
 use netengine_proto::api::{Certificate, CertificateChain, Diagnosis, Problem, WorldCredential, WorldTrust};
 use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::watch;
 
 use super::{
-    answer::{Answer, ok, query},
+    answer::{Answer, Failure, ok, query},
     routes::{OwnerQuery, Shared, judge},
 };
-use crate::decide::{Principal, act};
+use crate::{
+    decide::{Principal, act},
+    orchestrator::Progress,
+};
 
 #[derive(Deserialize)]
 struct CertificatesQuery {
@@ -79,17 +89,53 @@ pub(super) async fn credentials(
     ok(shared.app.orchestrator.credentials(verdict).await?)
 }
 
-/// Runs all live checks of a world; changes nothing.
+#[derive(Deserialize)]
+struct DiagnoseQuery {
+    owner: Option<u32>,
+    #[serde(default)]
+    follow: bool,
+}
+
+/// Runs all live checks of a world; changes nothing. With `follow` as a stream: events `progress` (`done` of `all` checks by
+/// clients), then one `diagnosis` or `problem`.
 #[utoipa::path(post, path = "/worlds/{world}/diagnose",
-    params(("world" = String, Path), ("owner" = Option<u32>, Query)),
-    responses((status = 200, body = Diagnosis), (status = 404, body = Problem)))]
+    params(("world" = String, Path), ("follow" = Option<bool>, Query), ("owner" = Option<u32>, Query)),
+    responses((status = 200, content((Diagnosis = "application/json"), (Diagnosis = "text/event-stream"))),
+        (status = 404, body = Problem)))]
 pub(super) async fn diagnose(
     State(shared): State<Shared>,
     Extension(principal): Extension<Principal>,
     Path(world): Path<String>,
     uri: Uri,
-) -> Answer<Diagnosis> {
-    let owner: OwnerQuery = query(&uri)?;
-    let verdict = judge(&shared, principal, act::Diagnose, &world, owner.owner).await?;
-    ok(shared.app.orchestrator.diagnose(verdict).await?)
+) -> Result<Response, Failure> {
+    let asked: DiagnoseQuery = query(&uri)?;
+    let verdict = judge(&shared, principal, act::Diagnose, &world, asked.owner).await?;
+    let orchestrator = shared.app.orchestrator.clone();
+    let (progress, seen) = watch::channel(Progress::default());
+    let looking = async move { orchestrator.diagnose(verdict, &progress).await };
+    if asked.follow { Ok(followed(looking, seen).into_response()) } else { Ok(ok(looking.await?).into_response()) }
+}
+
+/// The progress of a diagnosis, as far as it has changed when it can be sent, and its end. Dropping it drops the diagnosis.
+fn followed(
+    looking: impl Future<Output = Result<Diagnosis, Problem>> + Send + 'static,
+    seen: watch::Receiver<Progress>,
+) -> Sse<impl Stream<Item = Result<Event, axum::Error>>> {
+    let state = Some((Box::pin(looking), seen));
+    let events = stream::unfold(state, |state| async move {
+        let (mut looking, mut seen) = state?;
+        tokio::select! {
+            biased;
+            ended = &mut looking => Some((match ended {
+                Ok(diagnosis) => Event::default().event("diagnosis").json_data(diagnosis),
+                Err(problem) => Event::default().event("problem").json_data(problem),
+            }, None)),
+            Ok(()) = seen.changed() => {
+                let Progress { done, all } = *seen.borrow_and_update();
+                let event = Event::default().event("progress").json_data(json!({ "done": done, "all": all }));
+                Some((event, Some((looking, seen))))
+            }
+        }
+    });
+    Sse::new(events).keep_alive(KeepAlive::new())
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use netengine_proto::{
     api::{PhaseState, PhaseStatus, Problem, ProblemKind, ServiceState, ServiceStatus},
     control::Health,
+    limits,
     root::Change,
     trust::Trust,
 };
@@ -13,7 +14,7 @@ use netengine_proto::{
 use super::{
     Orchestrator,
     failure::{AttemptError, Failed},
-    prober::{self, Outcome},
+    prober::{self, Asking, Outcome},
     processes::{self, Part},
 };
 use crate::{
@@ -57,7 +58,8 @@ pub(super) async fn check(
     let turn = orchestrator.probing(world.id);
     let _turn = turn.lock().await;
     // The prober first: rootd does one thing at a time to a world, and the prober starts up while rootd looks.
-    let probing = prober::run(orchestrator, world, target, trust.clone(), probes::probes(target, extent), SETTLE_TIME);
+    let asking = Asking { settle: SETTLE_TIME, at_once: limits::PROBES, told: &|_| {} };
+    let probing = prober::run(orchestrator, world, target, trust.clone(), probes::probes(target, extent), asking);
     let (probed, observed) = tokio::join!(probing, observing);
     let observed = observed?;
     if let Some(first) = observed.drift.first() {

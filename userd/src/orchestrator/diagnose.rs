@@ -9,9 +9,11 @@ use netengine_proto::{
     trust::Trust,
 };
 
+use tokio::sync::watch;
+
 use super::{
     Orchestrator, attempt,
-    prober::{self, NOT_MADE, Outcome, fault_word, remedy},
+    prober::{self, Asking, NOT_MADE, Outcome, fault_word, remedy},
     processes::Part,
 };
 use crate::{
@@ -31,12 +33,28 @@ const SETTLE_TIME: std::time::Duration = std::time::Duration::from_millis(500);
 /// A disk with less room than this is full: a database's log and a certificate do not fit any more.
 const ROOM: u64 = 1 << 20;
 
+/// Requests that the checks by clients are divided into, about.
+const STEPS: usize = 16;
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Checks by clients that were answered.
+    pub done: usize,
+    /// All of them; 0 before they are known.
+    pub all: usize,
+}
+
 impl Orchestrator {
-    /// Looks at all of a world.
+    /// Looks at all of a world. `progress` is told how far it is.
     ///
     /// # Errors
     /// A [`Problem`] when it was never up, or when the engine itself cannot look.
-    pub async fn diagnose(&self, verdict: Verdict<act::Diagnose, WorldRef>) -> Result<Diagnosis, Problem> {
+    pub async fn diagnose(
+        &self,
+        verdict: Verdict<act::Diagnose, WorldRef>,
+        progress: &watch::Sender<Progress>,
+    ) -> Result<Diagnosis, Problem> {
         let began = Instant::now();
         let world = verdict.object();
         let what = format!("cannot diagnose world \"{}\"", world.name);
@@ -61,7 +79,20 @@ impl Orchestrator {
             let run = self.worlds_dir().join(world.id.to_string());
             checks.extend(disks(&[("run", &run), ("state", self.worlds_state_dir())]));
             let planned = probes::probes(&target, Extent::All);
-            match prober::run(self, world, &target, trust, planned, SETTLE_TIME).await {
+            // So many requests that progress is seen, and no check waits long for others.
+            let at_once = planned.len().div_ceil(STEPS).clamp(8, 32);
+            progress.send_replace(Progress { done: 0, all: planned.len() });
+            let told = |more: usize| progress.send_modify(|told| told.done = (told.done + more).min(told.all));
+            match prober::run(
+                self,
+                world,
+                &target,
+                trust,
+                planned,
+                Asking { settle: SETTLE_TIME, at_once, told: &told },
+            )
+            .await
+            {
                 Ok(outcomes) => checks.extend(outcomes.iter().map(asked_by_client)),
                 // Without its vantage host nobody can ask: that is a finding of its own, beside what was seen above.
                 Err(cannot) => checks.push(DiagnosisCheck {

@@ -26,7 +26,7 @@ use crate::{
     store::{StoreError, events::NewEvent, operations::Kind},
 };
 
-/// One wait for events.
+/// One wait for events, and how often worlds are looked at that tell nothing.
 const WAIT: Duration = Duration::from_secs(20);
 /// Pause after rootd could not be reached, first and longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
@@ -44,7 +44,7 @@ pub async fn follow_root(orchestrator: Orchestrator, stop: CancellationToken) {
 /// Which worlds are to be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Scope {
-    /// Only those that were right when last seen, in quiet times. One that is known to be degraded is tended already.
+    /// Only those that were right when last seen, from time to time. One that is known to be degraded is tended already.
     Ready,
     /// Every one that should run: rootd is newly there.
     All,
@@ -95,7 +95,7 @@ async fn look_after(orchestrator: &Orchestrator, wanted: &Wanted) {
 async fn follow(orchestrator: &Orchestrator, wanted: &Wanted) {
     let mut restarts = Restarts::default();
     let (mut known, mut cursor, mut pause) = (None, 0, PAUSE.0);
-    let mut was_away = false;
+    let (mut was_away, mut looked) = (false, Instant::now());
     loop {
         let followed = async {
             let (hello, generation) = orchestrator.root().hello().await?;
@@ -109,8 +109,10 @@ async fn follow(orchestrator: &Orchestrator, wanted: &Wanted) {
             cursor = events.cursor;
             if events.lagged {
                 wanted.want(Scope::All);
-            } else if events.events.is_empty() {
+            } else if looked.elapsed() >= WAIT {
+                // Also on a busy host, whose probers and commands end all the time.
                 wanted.want(Scope::Ready);
+                looked = Instant::now();
             }
             for event in events.events {
                 handle(orchestrator, &mut restarts, event).await?;

@@ -22,6 +22,19 @@ use crate::{
 /// First and longest pause before what did not pass is asked again.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(320));
 
+/// Checks that the prober makes at the same time; the time of a further one begins when it has a place.
+const PLACES: usize = 32;
+
+/// How live checks are asked for.
+pub(super) struct Asking<'a> {
+    /// What does not pass at once is asked again until this is over.
+    pub settle: Duration,
+    /// Asked for in one request at most; 1 or more.
+    pub at_once: usize,
+    /// Told how many more were answered, after each request.
+    pub told: &'a (dyn Fn(usize) + Send + Sync),
+}
+
 /// A live check and what it saw.
 #[derive(Debug, Clone)]
 pub(super) struct Outcome {
@@ -45,7 +58,7 @@ pub(super) async fn run(
     target: &Target,
     trust: Trust,
     planned: Vec<Planned>,
-    settle: Duration,
+    asking: Asking<'_>,
 ) -> Result<Vec<Outcome>, Problem> {
     if planned.is_empty() {
         return Ok(Vec::new());
@@ -55,7 +68,7 @@ pub(super) async fn run(
     let started = root.start_program(ids::call_key(), world.id, world.owner, &program).await;
     let process = started.map_err(|error| error.problem(""))?;
     let path = control::prober_socket(orchestrator.worlds_dir(), world.id, &target.prober);
-    let outcomes = ask(&path, target, trust, planned, settle).await;
+    let outcomes = ask(&path, target, trust, planned, asking).await;
     // Whatever came of it, the prober is gone before the check is over.
     let stopped = root.stop_process(world.id, world.owner, process).await;
     let outcomes = outcomes?;
@@ -80,7 +93,7 @@ async fn ask(
     target: &Target,
     trust: Trust,
     planned: Vec<Planned>,
-    settle: Duration,
+    Asking { settle, at_once, told }: Asking<'_>,
 ) -> Result<Vec<Outcome>, Problem> {
     let broken = |error: ControlError| {
         let help = "run `netengine doctor`; see the log of netengine-rootd";
@@ -93,11 +106,16 @@ async fn ask(
     let mut pause = PAUSE.0;
     loop {
         let mut open: Vec<&mut Outcome> = outcomes.iter_mut().filter(|outcome| !outcome.result.passed).collect();
-        let probes: Vec<_> = open.iter().map(|outcome| outcome.planned.probe.clone()).collect();
-        let longest = probes.iter().map(|probe| probe.timeout_ms).max().unwrap_or(0);
-        let request = ProbeRequest { trust: trust.clone(), resolvers: target.resolvers.clone(), probes };
-        let results = prober.probe(request, Duration::from_millis(longest.into())).await.map_err(broken)?;
-        open.iter_mut().zip(results).for_each(|(outcome, result)| outcome.result = result);
+        for part in open.chunks_mut(at_once) {
+            let probes: Vec<_> = part.iter().map(|outcome| outcome.planned.probe.clone()).collect();
+            let longest = probes.iter().map(|probe| probe.timeout_ms).max().unwrap_or(0);
+            let rounds = u32::try_from(probes.len().div_ceil(PLACES)).unwrap_or(u32::MAX);
+            let time = Duration::from_millis(longest.into()).saturating_mul(rounds);
+            let request = ProbeRequest { trust: trust.clone(), resolvers: target.resolvers.clone(), probes };
+            let results = prober.probe(request, time).await.map_err(broken)?;
+            part.iter_mut().zip(results).for_each(|(outcome, result)| outcome.result = result);
+            told(part.len());
+        }
         let is_settled = |outcome: &Outcome| outcome.result.passed || outcome.was_not_made();
         if outcomes.iter().all(is_settled) || Instant::now() + pause > until {
             break;

@@ -5,12 +5,18 @@ use netengine_proto::{
     control::{Fault, Probe},
 };
 
+use tokio::sync::watch;
+
 use super::*;
 
 async fn diagnose(lab: &Lab) -> Diagnosis {
     let world = lab.world(ALICE, "blue").await.expect("exists");
     let verdict = decide(Principal::user(ALICE), act::Diagnose, world).expect("hers");
-    lab.orchestrator.diagnose(verdict).await.expect("looked")
+    let (progress, seen) = watch::channel(Progress::default());
+    let diagnosis = lab.orchestrator.diagnose(verdict, &progress).await.expect("looked");
+    let Progress { done, all } = *seen.borrow();
+    assert!(done == all && all > 20, "{done} of {all}");
+    diagnosis
 }
 
 fn faults(diagnosis: &Diagnosis) -> Vec<(u8, &str)> {
@@ -95,7 +101,11 @@ async fn a_world_has_one_prober_at_a_time() {
     let turn = lab.orchestrator.probing(world.id);
     let held = turn.lock().await;
     let verdict = decide(Principal::user(ALICE), act::Diagnose, world.clone()).expect("hers");
-    let refused = lab.orchestrator.diagnose(verdict).await.expect_err("another is at work");
+    let refused = lab
+        .orchestrator
+        .diagnose(verdict, &watch::channel(Progress::default()).0)
+        .await
+        .expect_err("another is at work");
     assert_eq!(refused.kind, ProblemKind::Conflict);
     drop(held);
     assert!(diagnose(&lab).await.passed);
