@@ -5,6 +5,7 @@ use std::{
     net::IpAddr,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     path::Path,
+    time::{Duration, Instant},
 };
 
 use nix::sched::{CloneFlags, setns, unshare};
@@ -72,6 +73,7 @@ const NEWLINK: u16 = 16;
 const GETLINK: u16 = 18;
 const NEWADDR: u16 = 20;
 const NEWROUTE: u16 = 24;
+const GETROUTE: u16 = 26;
 const NEWNEIGH: u16 = 28;
 const UP: u32 = 0x1;
 const NOARP: u32 = 0x80;
@@ -127,6 +129,39 @@ pub fn build(topology: &Topology, settings: &Path, quiet: bool) -> Result<Vec<Bu
         batch.send(&here.route)?;
     }
     Ok(built)
+}
+
+/// Waits until every IPv6 address is the node's own: a kernel thread makes its local route after the request is answered. False at the deadline.
+///
+/// # Errors
+/// [`BuildError`] when a route cannot be asked for.
+pub fn ready(topology: &Topology, built: &[Built], deadline: Instant) -> Result<bool, BuildError> {
+    for (node, here) in topology.nodes.iter().zip(built).filter(|(node, _)| !node.silent) {
+        let lists = node.interfaces.iter().map(|i| &i.addresses).chain(node.bridges.iter().map(|b| &b.addresses));
+        for address in lists.flat_map(|list| list.iter()).map(|net| net.addr()).filter(IpAddr::is_ipv6) {
+            let mut batch = Batch::default();
+            batch.request(GETROUTE, 0, &[10, 128, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+            batch.attribute(1, &octets(address));
+            loop {
+                let refused =
+                    |source| BuildError::Request { node: node.name.to_string(), what: "its routes".into(), source };
+                let answer = match here.route.ask(&batch) {
+                    Err(error) if error.raw_os_error() == Some(nix::libc::ENETUNREACH) => None,
+                    answer => answer.map_err(refused)?,
+                };
+                // rtmsg.rtm_type: RTN_LOCAL.
+                if answer.is_some_and(|body| body.get(7) == Some(&2)) {
+                    break;
+                }
+                if Instant::now() >= deadline {
+                    return Ok(false);
+                }
+                // The kernel thread may need this very processor.
+                std::thread::sleep(Duration::from_micros(20));
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// What every node has: no reverse path filter, no limit on the ICMP errors it sends, no addresses of IPv6's own making.

@@ -158,6 +158,27 @@ impl Netlink {
         first.map_or(Ok(()), Err)
     }
 
+    /// Sends one request and gives the first message that is no error, if any.
+    ///
+    /// # Errors
+    /// Why the kernel refused it.
+    pub fn ask(&self, batch: &Batch) -> io::Result<Option<Vec<u8>>> {
+        sendto(self.0.as_raw_fd(), &batch.bytes, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
+        let mut buffer = vec![0; 8 << 10];
+        let mut found = None;
+        loop {
+            let length = recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+            for message in messages(&buffer[..length]).flatten() {
+                if message.kind != 2 {
+                    found = found.or_else(|| Some(message.body.to_vec()));
+                    continue;
+                }
+                let code = message.body.get(..4).and_then(|b| b.try_into().ok()).map_or(0, i32::from_ne_bytes);
+                return if code == 0 { Ok(found) } else { Err(io::Error::from_raw_os_error(-code)) };
+            }
+        }
+    }
+
     /// Receives one datagram into `buffer`; none when nothing is there.
     ///
     /// # Errors

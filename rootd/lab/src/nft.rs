@@ -106,7 +106,7 @@ impl Nft {
     }
 }
 
-/// nft's messages, each with line and column where it tells: `<cmdline>:LINE:COLUMN-COLUMN: Error: MESSAGE`, then the line itself and a mark.
+/// nft's messages, each with line and column where it tells: `/dev/stdin:LINE:COLUMN-COLUMN: Error: MESSAGE`, then the line itself and a mark.
 pub fn messages(text: &str) -> Vec<(String, Option<(u32, u32)>)> {
     let mut found = Vec::new();
     for line in text.lines() {
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn messages_keep_their_places() {
-        let text = "<cmdline>:3:13-20: Error: syntax error, unexpected string\n    tcp dport bogus\n            ^^^^^\n\
+        let text = "/dev/stdin:3:13-20: Error: syntax error, unexpected string\n    tcp dport bogus\n            ^^^^^\n\
                     internal:0:0-0: Error: Could not process rule: Message too long\n";
         assert_eq!(
             messages(text),

@@ -19,7 +19,7 @@ use netengine_packet::{
 use netengine_proto::bounded::Bounded;
 
 use crate::{
-    build::{Built, build},
+    build::{Built, build, ready},
     nft::{Answer, Mode, Nft, messages},
     text::{Listing, prepare, prepare::SourceRule},
     verdict::{Facts, NodeFacts, Sent, Window, judge},
@@ -82,6 +82,12 @@ impl Engine {
         let traced: Vec<bool> = nodes.iter().map(|node| node.traced).collect();
         let mut watch = Watch::open(request, &built, &traced)?;
         let facts = Facts::new(nodes, TRACER);
+        let patience = Instant::now() + Duration::from_millis(u64::from(request.limits.timeout_ms));
+        if !ready(topology, &built, patience)
+            .map_err(|error| Stop::Answer(CaseResult::Failed { message: error.to_string() }))?
+        {
+            return Err(Stop::Answer(CaseResult::Failed { message: "IPv6 addresses were not ready in time".into() }));
+        }
         let setup_micros = begun.elapsed().as_micros() as u64;
         let begun = Instant::now();
         let deadline = begun + Duration::from_millis(u64::from(request.limits.timeout_ms));

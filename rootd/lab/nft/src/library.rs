@@ -1,6 +1,6 @@
 //! libnftables (libnftables(3)): the only foreign code.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_uint};
+use std::ffi::{CStr, c_char, c_int, c_uint};
 
 #[repr(C)]
 struct Opaque {
@@ -17,6 +17,7 @@ unsafe extern "C" {
     fn nft_ctx_output_set_flags(ctx: *mut Opaque, flags: c_uint);
     fn nft_ctx_clear_include_paths(ctx: *mut Opaque);
     fn nft_run_cmd_from_buffer(ctx: *mut Opaque, text: *const c_char) -> c_int;
+    fn nft_run_cmd_from_filename(ctx: *mut Opaque, name: *const c_char) -> c_int;
 }
 
 /// `NFT_CTX_OUTPUT_HANDLE`.
@@ -43,16 +44,29 @@ impl Context {
         kept.then_some(context)
     }
 
-    /// Runs commands: what they printed, or what was wrong with them.
-    pub fn run(&mut self, text: &CString) -> Result<Vec<u8>, Vec<u8>> {
-        // SAFETY: the context is live, the text ends with NUL; both buffers belong to the context, end with NUL, and are copied
-        // before the next call can change them.
-        unsafe {
-            let done = nft_run_cmd_from_buffer(self.0, text.as_ptr()) == 0;
+    /// Lists the ruleset with handles.
+    pub fn list(&mut self) -> Result<Vec<u8>, Vec<u8>> {
+        // SAFETY: the context is live, the text ends with NUL.
+        let done = unsafe { nft_run_cmd_from_buffer(self.0, c"list ruleset".as_ptr()) } == 0;
+        self.result(done)
+    }
+
+    /// Runs the commands that standard input holds. Only texts that come this way get messages with lines and columns; libnftables knows
+    /// the name and reads descriptor 0 itself, no file is opened.
+    pub fn load_standard_input(&mut self) -> Result<Vec<u8>, Vec<u8>> {
+        // SAFETY: the context is live, the name ends with NUL.
+        let done = unsafe { nft_run_cmd_from_filename(self.0, c"/dev/stdin".as_ptr()) } == 0;
+        self.result(done)
+    }
+
+    /// What was printed, or what was wrong.
+    fn result(&mut self, done: bool) -> Result<Vec<u8>, Vec<u8>> {
+        // SAFETY: both buffers belong to the context, end with NUL, and are copied before the next call can change them.
+        let text = unsafe {
             let buffer = if done { nft_ctx_get_output_buffer(self.0) } else { nft_ctx_get_error_buffer(self.0) };
-            let text = if buffer.is_null() { Vec::new() } else { CStr::from_ptr(buffer).to_bytes().to_vec() };
-            if done { Ok(text) } else { Err(text) }
-        }
+            if buffer.is_null() { Vec::new() } else { CStr::from_ptr(buffer).to_bytes().to_vec() }
+        };
+        if done { Ok(text) } else { Err(text) }
     }
 }
 

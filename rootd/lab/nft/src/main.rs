@@ -10,10 +10,10 @@
 mod library;
 
 use std::{
-    ffi::CString,
-    io::{self, IoSliceMut, Read, Write},
+    fs::File,
+    io::{self, IoSliceMut, Read, Seek, Write},
     os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
         unix::net::UnixStream,
     },
     process::ExitCode,
@@ -23,11 +23,12 @@ use nix::{
     libc,
     sched::{CloneFlags, setns},
     sys::{
+        memfd::{MFdFlags, memfd_create},
         resource::{Resource, setrlimit},
         socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg},
         wait::{WaitStatus, waitpid},
     },
-    unistd::{ForkResult, fork},
+    unistd::{ForkResult, dup2_stdin, fork},
 };
 
 /// Bytes of a text, and of an answer: the worker's own bound with room for what it adds.
@@ -37,9 +38,9 @@ const ANSWER_BYTES: usize = 64 << 20;
 const MEMORY: u64 = 2 << 30;
 
 fn main() -> ExitCode {
-    // SAFETY: the worker gave us a socket as standard input; nothing else in this program uses descriptor 0.
-    let socket = UnixStream::from(unsafe { OwnedFd::from_raw_fd(0) });
-    match serve(socket) {
+    // Descriptor 0 itself is where libnftables reads texts from later.
+    let socket = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
+    match socket.and_then(serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("netengine-nft: {error}");
@@ -86,10 +87,11 @@ fn answer_all(socket: &mut UnixStream) -> io::Result<()> {
         };
         let mut done = Ok(Vec::new());
         if mode & 1 != 0 {
-            done = context.run(&text);
+            dup2_stdin(&memory(&text)?)?;
+            done = context.load_standard_input();
         }
         if mode & 2 != 0 && done.is_ok() {
-            done = context.run(&CString::from(c"list ruleset"));
+            done = context.list();
         }
         match done {
             Ok(listing) => put(socket, 0, &listing)?,
@@ -99,8 +101,16 @@ fn answer_all(socket: &mut UnixStream) -> io::Result<()> {
     Ok(())
 }
 
+/// A file without a name that holds `text`, read from its start.
+fn memory(text: &[u8]) -> io::Result<File> {
+    let mut file = File::from(memfd_create(c"ruleset", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(text)?;
+    file.rewind()?;
+    Ok(file)
+}
+
 /// One request, or none when the worker has gone.
-fn take(socket: &mut UnixStream) -> io::Result<Option<(u8, OwnedFd, CString)>> {
+fn take(socket: &mut UnixStream) -> io::Result<Option<(u8, OwnedFd, Vec<u8>)>> {
     let mut head = [0_u8; 5];
     let mut space = nix::cmsg_space!(RawFd);
     let mut parts = [IoSliceMut::new(&mut head)];
@@ -126,7 +136,6 @@ fn take(socket: &mut UnixStream) -> io::Result<Option<(u8, OwnedFd, CString)>> {
     }
     let mut text = vec![0; length];
     socket.read_exact(&mut text)?;
-    let text = CString::new(text).map_err(|_| io::Error::other("cannot take a text with NUL bytes"))?;
     Ok(Some((head[0], namespace, text)))
 }
 
@@ -175,7 +184,6 @@ fn limit() -> io::Result<()> {
         libc::SYS_setresuid,
         libc::SYS_capset,
         libc::SYS_prctl,
-        libc::SYS_memfd_create,
         libc::SYS_clone3,
     ];
     let arch = if cfg!(target_arch = "aarch64") { TargetArch::aarch64 } else { TargetArch::x86_64 };

@@ -185,7 +185,9 @@ pub fn replies(window: &Window, _facts: &Facts, evidence: &mut [Evidence], refus
         };
         let refusal = matches!(reply, Reply::Reset | Reply::IcmpError { .. });
         let free = |n: &&usize| evidence[**n].reply.is_none();
-        let chosen = candidates.iter().filter(free).find(|n| refused[**n] == refusal).or(candidates.iter().find(free));
+        // A refusal is of a rule that refuses or, as any answer, of a host that the packet reached.
+        let fits = |n: &&usize| if refusal && refused[**n] { true } else { !evidence[**n].deliveries.is_empty() };
+        let chosen = candidates.iter().filter(free).find(fits).or(candidates.iter().find(free));
         if let Some(chosen) = chosen {
             evidence[*chosen].reply = Some(reply);
         }

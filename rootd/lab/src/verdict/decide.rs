@@ -113,7 +113,7 @@ fn undelivered_verdict(sent: &Sent, own: &Evidence, facts: &Facts) -> (Verdict, 
     if facts.untraces {
         return (Verdict::Inconclusive, Some("it did not arrive, and a rule switches tracing off".to_owned()));
     }
-    if sent.fragment && own.reply.is_none() {
+    if sent.fragment && !matches!(own.reply, Some(Reply::IcmpError { .. })) {
         return (Verdict::Held, Some("a fragment that the kernel keeps until the others come".to_owned()));
     }
     let seen = match own.reached.last().copied().or(own.hops.last().and_then(|(_, hop)| hop.hook)) {
