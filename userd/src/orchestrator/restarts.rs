@@ -12,7 +12,7 @@ const ENDS: usize = 10;
 const WINDOW: Duration = Duration::from_secs(60);
 /// First and longest rest. Each that follows on another is twice as long.
 const REST: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(600));
-/// Pauses before a restart: 0, then this, then twice as long each time up to 16 times: back within a second, and a fault that
+/// Pauses before a restart: 0, then this, then twice as long each time up to 4 times: served again within a second, and a fault that
 /// stays costs little until it rests.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -59,7 +59,7 @@ impl Restarts {
         known.ended.push(now);
         let pause = match u32::try_from(known.ended.len()).unwrap_or(u32::MAX) {
             ..=1 => Duration::ZERO,
-            before => PAUSE * 2u32.pow((before - 2).min(4)),
+            before => PAUSE * 2u32.pow((before - 2).min(2)),
         };
         Next::Start(pause)
     }
@@ -85,8 +85,8 @@ mod tests {
         let (mut restarts, now) = (Restarts::default(), Instant::now());
         let millis = |ms| Next::Start(Duration::from_millis(ms));
         let first = ends(&mut restarts, ENDS, now);
-        assert_eq!(first[..6], [0, 50, 100, 200, 400, 800].map(millis));
-        assert!(first[6..].iter().all(|next| *next == millis(800)));
+        assert_eq!(first[..6], [0, 50, 100, 200, 200, 200].map(millis));
+        assert!(first[6..].iter().all(|next| *next == millis(200)));
         assert_eq!(ends(&mut restarts, 1, now), [Next::Rest(REST.0)]);
         // Somebody started it by hand; it ended again.
         let later = now + Duration::from_secs(20);
