@@ -1,6 +1,8 @@
 //! Pure planning: from a spec and what was observed to what has to be done. Nothing here waits, reads a clock or a file.
 
+pub mod ands;
 pub mod diff;
+pub mod leases;
 pub mod network;
 pub mod phases;
 pub mod probes;
@@ -19,6 +21,7 @@ use netengine_proto::{
 };
 use netengine_spec::Spec;
 
+use self::leases::Leases;
 pub use self::network::{PlanError, network_plan};
 
 /// The NTP port (RFC 5905, section 7.2).
@@ -48,7 +51,8 @@ pub struct Target {
 }
 
 impl Target {
-    /// Derives it. `credentials` are the secrets that the world has, see [`secrets`].
+    /// Derives it. `credentials` are the secrets that the world has, see [`secrets`]; `leases` the networks of its ANDs. An AND
+    /// without one is not brought up.
     ///
     /// # Errors
     /// [`PlanError`] when the spec asks for more than a network or a plan can hold.
@@ -58,8 +62,9 @@ impl Target {
         world: WorldId,
         owner: Uid,
         credentials: Vec<Credential>,
+        leases: &Leases,
     ) -> Result<Self, PlanError> {
-        let network = network_plan(&spec, up_to, world, owner)?;
+        let network = network_plan(&spec, up_to, world, owner, leases)?;
         let services = network.cables.iter().flat_map(|cable| [&cable.a, &cable.b]);
         let services: Vec<_> = services.filter(|end| end.node == Node::Services).collect();
         let addresses: Vec<IpAddr> = services.iter().flat_map(|end| end.addresses.iter().map(|a| a.addr())).collect();
@@ -81,7 +86,7 @@ impl Target {
             hosts: network::named_hosts(&spec)?,
             credentials,
             trust: Trust::default(),
-            ands: Vec::new(),
+            ands: ands::ands(&spec, up_to, world, leases)?,
         });
         Ok(Self { spec, up_to, network, desired, ntp_addresses, resolvers, prober })
     }
@@ -93,8 +98,8 @@ impl Target {
 
     /// What the router's services are to be once worldd's keys are known.
     pub fn gateway_desired(&self, trust: Trust) -> Desired {
-        let Desired { world, spec, up_to, hosts, .. } = self.desired.clone();
-        revision::named(Desired { world, spec, up_to, hosts, trust, ..Desired::default() })
+        let Desired { world, spec, up_to, hosts, ands, .. } = self.desired.clone();
+        revision::named(Desired { world, spec, up_to, hosts, trust, ands, ..Desired::default() })
     }
 
     /// Namespaces and links it needs, as counted against quotas.

@@ -8,6 +8,7 @@ mod errors;
 pub mod events;
 mod gate;
 pub mod operations;
+mod leases;
 pub mod quota;
 pub mod schema;
 mod secrets;

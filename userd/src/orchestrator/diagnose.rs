@@ -69,7 +69,8 @@ impl Orchestrator {
         };
         let looking = async {
             let secrets = self.held_secrets(world).await?;
-            let target = Target::new(spec, stored.up_to, world.id, world.owner, secrets);
+            let leases = self.store().leases(world).await.map_err(|error| error.problem(""))?;
+            let target = Target::new(spec, stored.up_to, world.id, world.owner, secrets, &leases);
             let target = target.map_err(|error| super::too_large("", &error))?;
             let trust = self.store().trust(world.id).await.map_err(|error| error.problem(""))?;
             let asked = Instant::now();

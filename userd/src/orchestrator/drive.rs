@@ -79,7 +79,8 @@ async fn drive_up(
     // Its secrets do not matter for what is there; they are read when it has to be told again.
     let (id, owner) = (operation.world.id, operation.world.owner);
     let before = stored.as_ref().and_then(|world| Some((world.spec.clone()?, world.up_to)));
-    let before = before.and_then(|(spec, up_to)| Target::new(spec, up_to, id, owner, Vec::new()).ok());
+    let leases = orchestrator.store().leases(&operation.world).await?;
+    let before = before.and_then(|(spec, up_to)| Target::new(spec, up_to, id, owner, Vec::new(), &leases).ok());
     let error = if operation.undoing {
         let help = "run `netengine up` again";
         problem(ProblemKind::Failed, "", "it was interrupted while it was being undone", help).into()
@@ -133,7 +134,9 @@ async fn complete(
 ) -> Result<Target, Problem> {
     let world = &operation.world;
     let secrets = orchestrator.complete_secrets(world, &spec, up_to).await?;
-    Target::new(spec, up_to, world.id, world.owner, secrets)
+    let leases = orchestrator.store().complete_leases(world, &spec, up_to).await;
+    let leases = leases.map_err(|error| error.problem(""))?;
+    Target::new(spec, up_to, world.id, world.owner, secrets, &leases)
         .map_err(|error| problem(ProblemKind::Spec, "", error.to_string(), "change the spec"))
 }
 

@@ -7,6 +7,7 @@ use netengine_proto::{
         ExecGrant, HostStatus, NetworkStatus, PlanReport, PlannedChange, Problem, ProblemKind, Removal, RemovedObject,
         WorldStatus, WorldSummary,
     },
+    control::{AndHost, AndNetwork},
     ids::Uid,
     names::HostName,
     plan::{NetworkPlan, Node},
@@ -21,8 +22,15 @@ use super::{Orchestrator, attempt, too_large};
 use crate::{
     decide::{AllOf, Verdict, WorldRef, WorldSlot, act},
     ids,
-    plan::{self, Target, diff, network_plan, steps},
+    plan::{
+        self, Target,
+        ands::{ands, router_addresses},
+        diff,
+        leases::{self, Choice, Leases},
+        network_plan, phases, steps,
+    },
     problem::{about, problem},
+    store::StoreError,
     time,
 };
 
@@ -53,11 +61,19 @@ impl Orchestrator {
             Some(world) => self.held_secrets(world).await.map_err(|inner| about(inner, &what))?,
             None => Vec::new(),
         };
-        let target = Target::new(spec, up_to, id, slot.owner, secrets).map_err(|error| too_large(&what, &error))?;
+        let held = self.store().held_leases(slot.owner, &slot.name).await.map_err(|error| error.problem(&what))?;
+        let leases = match up_to >= phases::ANDS {
+            true => leases::choose(&spec, before.as_ref().map(|(spec, _)| spec), &held),
+            false => Ok(Choice::default()),
+        };
+        let leases = leases.map_err(|error| StoreError::from(error).problem(&what))?.leases;
+        let target = Target::new(spec, up_to, id, slot.owner, secrets, &leases);
+        let target = target.map_err(|error| too_large(&what, &error))?;
         let observed = match &found {
             None => steps::Observed::default(),
             Some(world) => {
-                let target = |(spec, up_to)| Target::new(spec, up_to, id, slot.owner, Vec::new()).ok();
+                let leases: Leases = held.into_iter().map(|held| (held.and, held.lease)).collect();
+                let target = |(spec, up_to)| Target::new(spec, up_to, id, slot.owner, Vec::new(), &leases).ok();
                 let observed = attempt::observe(self, world, before.and_then(target).as_ref()).await;
                 observed.map_err(|inner| about(inner, &what))?
             }
@@ -118,6 +134,7 @@ impl Orchestrator {
         let reference = verdict.object();
         let what = format!("cannot show world \"{}\"", reference.name);
         let world = self.store().world(&verdict).await.map_err(|error| error.problem(&what))?;
+        let leases = self.store().leases(reference).await.map_err(|error| error.problem(&what))?;
         let mut notes = world.spec.as_ref().map(notes).unwrap_or_default();
         if !world.detail.is_empty() {
             notes.insert(0, world.detail);
@@ -128,7 +145,7 @@ impl Orchestrator {
             state: world.state,
             phases: world.phases,
             services: world.services,
-            networks: world.spec.map(|spec| networks(&spec, world.up_to, reference)).unwrap_or_default(),
+            networks: world.spec.map(|spec| networks(&spec, world.up_to, reference, &leases)).unwrap_or_default(),
             started_at: world.started_at.map(time::rfc3339),
             notes,
         })
@@ -167,7 +184,9 @@ impl Orchestrator {
         let host = host.unwrap_or(crate::plan::network::CORE);
         let what = format!("cannot run a command in {}/{host}", world.name);
         let stored = self.store().world(&verdict).await.map_err(|error| error.problem(&what))?;
-        let network = stored.spec.and_then(|spec| network_plan(&spec, stored.up_to, world.id, world.owner).ok());
+        let leases = self.store().leases(world).await.map_err(|error| error.problem(&what))?;
+        let plan = |spec| network_plan(&spec, stored.up_to, world.id, world.owner, &leases).ok();
+        let network = stored.spec.and_then(plan);
         let hosts: BTreeSet<HostName> = network.iter().flat_map(plan::hosts).cloned().collect();
         let known = HostName::parse(host).ok().filter(|name| hosts.contains(name));
         let Some(known) = known else {
@@ -223,9 +242,9 @@ fn notes(spec: &Spec) -> Vec<String> {
     notes
 }
 
-fn networks(spec: &Spec, up_to: u8, world: &WorldRef) -> Vec<NetworkStatus> {
+fn networks(spec: &Spec, up_to: u8, world: &WorldRef, leases: &Leases) -> Vec<NetworkStatus> {
     let views = spec.networks();
-    let Ok(network) = network_plan(spec, up_to, world.id, world.owner) else { return Vec::new() };
+    let Ok(network) = network_plan(spec, up_to, world.id, world.owner, leases) else { return Vec::new() };
     let status = |view: &netengine_spec::model::NetworkView| {
         let gateway: Vec<String> =
             [Some(view.gateway.to_string()), view.gateway6.map(|v6| v6.to_string())].into_iter().flatten().collect();
@@ -244,7 +263,23 @@ fn networks(spec: &Spec, up_to: u8, world: &WorldRef) -> Vec<NetworkStatus> {
             hosts: hosts.collect(),
         }
     };
-    views.iter().map(status).collect()
+    let ands = ands(spec, up_to, world.id, leases).unwrap_or_default();
+    views.iter().map(status).chain(ands.iter().map(domain)).collect()
+}
+
+/// An AND as a network of its world.
+fn domain(and: &AndNetwork) -> NetworkStatus {
+    let host = |host: &AndHost| {
+        let addresses = host.addresses.iter().map(ToString::to_string).collect();
+        HostStatus { name: host.name.clone(), addresses }
+    };
+    NetworkStatus {
+        name: and.name.to_string(),
+        subnet: and.subnet.to_string(),
+        subnet6: and.v6.map(|(subnet, _)| subnet.to_string()),
+        gateway: router_addresses(and).iter().map(ToString::to_string).collect(),
+        hosts: and.hosts.iter().map(host).collect(),
+    }
 }
 
 fn addresses_of(plan: &NetworkPlan, host: &HostName) -> Vec<String> {

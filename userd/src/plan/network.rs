@@ -8,9 +8,9 @@ use std::{
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netengine_proto::{
     bounded::{Bounded, TooMany},
-    control::NamedHost,
+    control::{AndNetwork, NamedHost},
     ids::{Uid, WorldId},
-    names::{HostName, NetworkName},
+    names::{AndName, HostName, NetworkName},
     net::{IfAddr, IfAddrError, IfName, Mac, Port, Transport},
     plan::{
         BridgePlan, CableEnd, CablePlan, ForwardPair, InputPort, NetworkPlan, Node, NodePlan, Policy, Resolver, Route,
@@ -19,12 +19,19 @@ use netengine_proto::{
 };
 use netengine_spec::{Spec, model::NetworkView};
 
-use super::phases::names_resolve;
+use super::{
+    ands::{self, Macs},
+    leases::Leases,
+    phases::names_resolve,
+};
 
 /// Where the router's resolver answers: DNS over UDP and TCP (RFC 1035, section 4.2), over TLS (RFC 7858), over HTTPS
 /// (RFC 8484).
 const RESOLVER_PORTS: [(Transport, u16); 4] =
     [(Transport::Udp, 53), (Transport::Tcp, 53), (Transport::Tcp, 853), (Transport::Tcp, 443)];
+
+/// Where DHCP clients reach the router (RFC 2131, section 4.1).
+const DHCP: (Transport, u16) = (Transport::Udp, 67);
 
 /// The network that always has a vantage host, and that worldd's default route leads through.
 pub const CORE: &str = "core";
@@ -41,6 +48,16 @@ pub enum PlanError {
     /// Two networks have a vantage host of the same name.
     #[error("two vantage hosts are named {0}")]
     SameHost(HostName),
+    /// A network of the spec holds what an AND's IPv6 network would be.
+    #[error("the IPv6 network {subnet6} of AND {and} overlaps subnet6 of network {network}")]
+    Overlap {
+        /// The AND.
+        and: AndName,
+        /// Its network.
+        subnet6: Ipv6Net,
+        /// The network it overlaps.
+        network: NetworkName,
+    },
     /// An address is not fit for a host.
     #[error(transparent)]
     Address(#[from] IfAddrError),
@@ -113,7 +130,7 @@ fn deal(spec: &Spec) -> Result<Vec<Dealt>, PlanError> {
 }
 
 /// The IPv6 address that goes with an IPv4 address: the prefix, and the IPv4 address in the low 32 bits.
-fn v6_of(subnet: Ipv6Net, v4: Ipv4Addr) -> Ipv6Addr {
+pub(super) fn v6_of(subnet: Ipv6Net, v4: Ipv4Addr) -> Ipv6Addr {
     Ipv6Addr::from(u128::from(subnet.network()) & !0xffff_ffff | u128::from(u32::from(v4)))
 }
 
@@ -191,9 +208,7 @@ impl Numbering {
     fn mac(&mut self) -> Mac {
         let number = self.network * 2 * PORTS_PER_NETWORK + self.macs;
         self.macs += 1;
-        let id = self.world.bytes();
-        let [high, low] = number.to_be_bytes();
-        Mac::local([id[0], id[1], id[2], id[3], high, low])
+        ands::mac(self.world, number)
     }
 
     fn port(&mut self) -> IfName {
@@ -203,12 +218,62 @@ impl Numbering {
     }
 }
 
-/// Derives a world's network from its spec, for services up to phase `up_to`.
+/// A vantage host with its default routes. The routers are its resolvers; nothing of the host's own resolv.conf is seen inside.
+fn vantage(node: Node, routes: Vec<Route>) -> Result<NodePlan, PlanError> {
+    let name_servers = Bounded::new(routes.iter().map(|route| route.via).collect())?;
+    Ok(NodePlan {
+        node,
+        forward: false,
+        // Clients of the world's ACME server answer challenges on port 80 and 443 (RFC 8555, section 8).
+        low_ports: true,
+        routes: Bounded::new(routes)?,
+        source_routes: Bounded::default(),
+        policy: None,
+        resolver: Some(Resolver { name_servers }),
+    })
+}
+
+/// The bridge of an AND, its vantage host, and the cable between them.
+fn domain(and: &AndNetwork, leases: &Leases, world: WorldId) -> Result<(BridgePlan, CablePlan, NodePlan), PlanError> {
+    let lease = *leases.get(&and.name).ok_or_else(|| PlanError::Name(and.name.to_string()))?;
+    let (macs, node) = (Macs::of(world, lease), Node::Host(ands::host_name(and)?));
+    let routers = ands::router_addresses(and);
+    let bridge = BridgePlan {
+        node: Node::Gateway,
+        name: and.link.clone(),
+        mac: macs.bridge,
+        addresses: Bounded::new(ands::addresses(and, &routers)?)?,
+    };
+    let held: Vec<IpAddr> = and.hosts.iter().flat_map(|host| host.addresses.iter().copied()).collect();
+    let a = CableEnd {
+        node: Node::Gateway,
+        name: ands::port(lease),
+        mac: macs.port,
+        bridge: Some(and.link.clone()),
+        addresses: Bounded::default(),
+    };
+    let addresses = Bounded::new(ands::addresses(and, &held)?)?;
+    let b = CableEnd { node: node.clone(), name: IfName::numbered("th", 0), mac: macs.host, bridge: None, addresses };
+    let default = |via: IpAddr| match via {
+        IpAddr::V4(_) => Route { to: Ipv4Net::default().into(), via },
+        IpAddr::V6(_) => Route { to: Ipv6Net::default().into(), via },
+    };
+    Ok((bridge, CablePlan { a, b }, vantage(node, routers.into_iter().map(default).collect())?))
+}
+
+/// Derives a world's network from its spec, for services up to phase `up_to`, with the ANDs that have a lease.
 ///
 /// # Errors
 /// [`PlanError`] when a subnet is too small, a name does not fit, or the world is larger than a plan may be.
-pub fn network_plan(spec: &Spec, up_to: u8, world: WorldId, owner: Uid) -> Result<NetworkPlan, PlanError> {
+pub fn network_plan(
+    spec: &Spec,
+    up_to: u8,
+    world: WorldId,
+    owner: Uid,
+    leases: &Leases,
+) -> Result<NetworkPlan, PlanError> {
     let dealt = deal(spec)?;
+    let domains = ands::ands(spec, up_to, world, leases)?;
     let (mut bridges, mut cables, mut hosts) = (Vec::new(), Vec::new(), Vec::new());
     let (mut services_routes, mut services_sources) = (Vec::new(), Vec::new());
     for (network, index) in dealt.iter().zip(0u16..) {
@@ -240,31 +305,38 @@ pub fn network_plan(spec: &Spec, up_to: u8, world: WorldId, owner: Uid) -> Resul
         for (name, v4) in &network.hosts {
             let node = Node::Host(name.clone());
             cable(node.clone(), IfName::numbered("th", 0), addresses(view, &[*v4])?)?;
-            let routes = default_routes(view);
-            // The router is the resolver of its networks' hosts; nothing of the host's own resolv.conf is seen inside.
-            let name_servers = Bounded::new(routes.iter().map(|route| route.via).collect())?;
-            let resolver = Some(Resolver { name_servers });
-            let routes = Bounded::new(routes)?;
-            hosts.push(NodePlan {
-                node,
-                forward: false,
-                // Clients of the world's ACME server answer challenges on port 80 and 443 (RFC 8555, section 8).
-                low_ports: true,
-                routes,
-                source_routes: Bounded::default(),
-                policy: None,
-                resolver,
-            });
+            hosts.push(vantage(node, default_routes(view))?);
         }
     }
 
-    let links: Vec<&IfName> = bridges.iter().map(|bridge| &bridge.name).collect();
+    let links: Vec<IfName> = bridges.iter().map(|bridge| bridge.name.clone()).collect();
     let pair = |from: &IfName, to: &IfName| ForwardPair { from: from.clone(), to: to.clone() };
-    let others = |from| links.iter().filter(move |to| **to != from).map(move |to| pair(from, to));
-    let forward = Bounded::new(links.iter().flat_map(|from| others(*from)).collect())?;
+    let others = |from| links.iter().filter(move |to| *to != from).map(move |to| pair(from, to));
+    let forward = Bounded::new(links.iter().flat_map(others).collect())?;
+    for and in &domains {
+        let (bridge, cable, host) = domain(and, leases, world)?;
+        if let Some(same) = hosts.iter().find(|known| known.node == host.node) {
+            return Err(match &same.node {
+                Node::Host(name) => PlanError::SameHost(name.clone()),
+                other => PlanError::Name(other.to_string()),
+            });
+        }
+        bridges.push(bridge);
+        cables.push(cable);
+        hosts.push(host);
+    }
+    let link = |name: &str| {
+        let and = domains.iter().find(|and| and.name.as_str() == name).map(|and| &and.link);
+        and.or_else(|| links.get(dealt.iter().position(|network| network.view.name.as_str() == name)?)).cloned()
+    };
+    let allow = Bounded::new(ands::allowed(spec, link)?)?;
+    let tells_addresses = domains.iter().any(|and| and.dhcp.is_some());
     let answered = RESOLVER_PORTS.iter().filter(|_| names_resolve(up_to));
-    let answered = answered.filter_map(|&(transport, port)| Some(InputPort { transport, port: Port::new(port)? }));
+    let answered = answered
+        .chain([DHCP].iter().filter(|_| tells_addresses))
+        .filter_map(|&(transport, port)| Some(InputPort { transport, port: Port::new(port)? }));
     let input = Bounded::new(answered.collect())?;
+    let policies = domains.iter().map(|and| ands::policy(spec, and)).collect();
     let mut nodes = vec![
         NodePlan {
             node: Node::Gateway,
@@ -272,7 +344,7 @@ pub fn network_plan(spec: &Spec, up_to: u8, world: WorldId, owner: Uid) -> Resul
             low_ports: true,
             routes: Bounded::default(),
             source_routes: Bounded::default(),
-            policy: Some(Policy { input, forward, ..Policy::default() }),
+            policy: Some(Policy { input, forward, domains: Bounded::new(policies)?, allow }),
             resolver: None,
         },
         NodePlan {

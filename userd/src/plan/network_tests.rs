@@ -18,7 +18,7 @@ fn with(change: impl FnOnce(&mut serde_json::Value)) -> Spec {
 }
 
 fn plan(spec: &Spec) -> NetworkPlan {
-    network_plan(spec, 9, WORLD, Uid(1000)).expect("a plan")
+    network_plan(spec, 9, WORLD, Uid(1000), &Leases::new()).expect("a plan")
 }
 
 /// Networks n0.. with `hosts` vantage hosts each, beside platform and core.
@@ -71,7 +71,7 @@ fn a_subnet_that_is_too_small_and_names_that_meet_are_refused() {
     let full = with(|value| {
         value["substrate"]["networks"] = json!({ "platform": { "subnet": "172.28.0.0/16" }, "core": { "subnet": "10.0.0.0/29", "vantage_hosts": 6 } });
     });
-    assert!(matches!(network_plan(&full, 9, WORLD, Uid(1)), Err(PlanError::Full(_))));
+    assert!(matches!(network_plan(&full, 9, WORLD, Uid(1), &Leases::new()), Err(PlanError::Full(_))));
     let meet = with(|value| {
         value["substrate"]["networks"] = json!({
             "platform": { "subnet": "172.28.0.0/16" },
@@ -79,14 +79,14 @@ fn a_subnet_that_is_too_small_and_names_that_meet_are_refused() {
             "core-2": { "subnet": "10.9.0.0/24" },
         });
     });
-    assert!(matches!(network_plan(&meet, 9, WORLD, Uid(1)), Err(PlanError::SameHost(_))));
+    assert!(matches!(network_plan(&meet, 9, WORLD, Uid(1), &Leases::new()), Err(PlanError::SameHost(_))));
 }
 
 #[test]
 fn the_documented_bounds_fit() {
     let plan = plan(&large(62, 15));
     assert!(plan.nodes.len() <= limits::NODES_PER_WORLD);
-    let too_many = network_plan(&large(80, 1), 9, WORLD, Uid(1));
+    let too_many = network_plan(&large(80, 1), 9, WORLD, Uid(1), &Leases::new());
     assert!(matches!(too_many, Err(PlanError::TooLarge(_))), "64 networks in every direction is the bound");
 }
 
@@ -96,7 +96,7 @@ proptest! {
     fn every_plan_is_sound_and_the_same_again(networks in 0u8..20, hosts in 0u8..12) {
         let spec = large(networks, hosts);
         let plan = plan(&spec);
-        prop_assert_eq!(&plan, &network_plan(&spec, 9, WORLD, Uid(1000)).expect("a plan"));
+        prop_assert_eq!(&plan, &network_plan(&spec, 9, WORLD, Uid(1000), &Leases::new()).expect("a plan"));
         let ends: Vec<_> = plan.cables.iter().flat_map(|cable| [&cable.a, &cable.b]).collect();
         let bridges = plan.bridges.iter();
         let macs: Vec<_> = ends.iter().map(|end| end.mac).chain(bridges.clone().map(|bridge| bridge.mac)).collect();

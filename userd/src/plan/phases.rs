@@ -21,7 +21,7 @@ pub const NAMES: [&str; 10] = [
 pub const LAST: u8 = 9;
 
 /// Phases that this release brings up: those below.
-const EFFECTIVE: u8 = 7;
+const EFFECTIVE: u8 = 8;
 
 /// The phase from which a world has name servers for its root.
 pub const ROOT: u8 = 1;
@@ -35,6 +35,8 @@ pub const PLATFORM_IDENTITY: u8 = 4;
 pub const REGISTRIES: u8 = 5;
 /// The phase of the organisations' OpenID provider.
 pub const INWORLD_IDENTITY: u8 = 6;
+/// The phase of the Administrative Network Domains.
+pub const ANDS: u8 = 7;
 
 /// How a phase stands before anything was done.
 ///

@@ -15,7 +15,8 @@ use netengine_spec::{
 
 use super::{
     NTP_PORT, Target,
-    phases::{INWORLD_IDENTITY, NAMES_RESOLVE, PKI, PLATFORM_IDENTITY, REGISTRIES, ROOT, effective},
+    ands::router_addresses,
+    phases::{ANDS, INWORLD_IDENTITY, NAMES_RESOLVE, PKI, PLATFORM_IDENTITY, REGISTRIES, ROOT, effective},
     secrets::{API_CLIENT, TRANSFER_KEY},
 };
 
@@ -30,6 +31,8 @@ const ORDER: u32 = 10_000;
 
 /// How many of a kind are asked for in an `up`: organisations, domains. `diagnose` asks for more.
 const SAMPLE: usize = 3;
+/// ANDs whose hosts are looked up in an `up`.
+const SAMPLE_ANDS: usize = 64;
 /// The same for `diagnose`: with the names of all services it stays below [`netengine_proto::limits::PROBES`].
 const DIAGNOSED: usize = 200;
 
@@ -111,6 +114,7 @@ pub fn probes(target: &Target, extent: Extent) -> Vec<Planned> {
                 let asked = if extent == Extent::All { &realms[..realms.len().min(DIAGNOSED)] } else { few };
                 provider(&mut checks, phase, identity.canonical_name.as_str(), asked, few, target);
             }
+            ANDS => ands(&mut checks, target, extent),
             _ => {}
         }
     }
@@ -249,6 +253,30 @@ fn registries(checks: &mut Checks, spec: &Spec, extent: Extent) {
         registered.iter().for_each(|name| rdap(format!("domain/{name}"), "domain"));
         if domains.registrar.enabled {
             checks.https(REGISTRIES, domains.registrar.canonical_name.as_str(), "/health", 200);
+        }
+    }
+}
+
+/// The hosts of ANDs by name and address, and their zones: what the world's resolver says of them in network `core`.
+fn ands(checks: &mut Checks, target: &Target, extent: Extent) {
+    let (platform, signed) = (target.spec.dns.platform_zone.name.as_str(), target.spec.pki.dnssec_enabled);
+    let Some(resolver) = target.resolvers.first() else { return };
+    let count = if extent == Extent::All { DIAGNOSED } else { SAMPLE_ANDS };
+    for and in target.desired.ands.iter().take(count) {
+        let zone = and.suffix.as_deref();
+        for host in &and.hosts {
+            let name = format!("{}.{}", host.name, zone.unwrap_or(platform));
+            for address in &host.addresses {
+                let rtype = if address.is_ipv4() { "A" } else { "AAAA" };
+                checks.dns(ANDS, *resolver, signed, &name, rtype, vec![address.to_string()]);
+                if and.has_reverse {
+                    checks.dns(ANDS, *resolver, signed, &reverse_name(*address), "PTR", vec![name.clone()]);
+                }
+            }
+        }
+        if let Some(zone) = zone {
+            let routers = router_addresses(and).into_iter().filter(IpAddr::is_ipv4).map(|router| router.to_string());
+            checks.dns(ANDS, *resolver, signed, &format!("gateway.{zone}"), "A", routers.collect());
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::plan::secrets;
 fn target(value: &serde_json::Value, up_to: u8) -> Target {
     let spec: Spec = serde_json::from_value(value.clone()).expect("a spec");
     let made = secrets::make_missing(&spec, up_to, &BTreeSet::new(), &mut Kernel);
-    Target::new(spec, up_to, WorldId::from_bytes([1; 8]), Uid(1), made).expect("a target")
+    Target::new(spec, up_to, WorldId::from_bytes([1; 8]), Uid(1), made, &Default::default()).expect("a target")
 }
 
 fn minimal() -> serde_json::Value {

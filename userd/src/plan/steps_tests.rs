@@ -10,7 +10,7 @@ use super::*;
 
 fn target(up_to: u8) -> Target {
     let spec = crate::orchestrator::tests::spec("w");
-    Target::new(spec, up_to, WorldId::from_bytes([1; 8]), Uid(1), Vec::new()).expect("a target")
+    Target::new(spec, up_to, WorldId::from_bytes([1; 8]), Uid(1), Vec::new(), &Default::default()).expect("a target")
 }
 
 fn health(desired: &Desired, trust: Trust) -> Health {

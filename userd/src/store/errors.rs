@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use netengine_proto::api::{Problem, ProblemKind};
 
-use crate::problem::problem;
+use crate::{plan::leases::LeaseError, problem::problem};
 
 /// Why the database did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +42,9 @@ pub enum StoreError {
         /// The bound.
         limit: i64,
     },
+    /// The spec's pools have no network for an AND.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
     /// The database is not open yet.
     #[error("cannot use the database: it is still being opened")]
     Opening,
@@ -75,6 +78,7 @@ impl StoreError {
                 self.to_string(),
                 "remove a world with `netengine down NAME`, or ask an administrator to raise the quota",
             ),
+            StoreError::Lease(error) => problem(ProblemKind::Spec, what, error.to_string(), error.help()),
             StoreError::Gone => {
                 problem(ProblemKind::NotFound, what, "it was removed in the meantime", "look with `netengine list`")
             }

@@ -7,8 +7,11 @@ use sqlx::{AnyPool, Row};
 use super::StoreError;
 
 /// All migrations, in order; the version of a schema is how many were applied.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../../../migrations/0001_core.sql"), include_str!("../../../migrations/0002_services.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/0001_core.sql"),
+    include_str!("../../../migrations/0002_services.sql"),
+    include_str!("../../../migrations/0003_and_leases.sql"),
+];
 
 /// Brings the schema up to date.
 ///

@@ -1,6 +1,7 @@
 //! The store on both databases.
 
 mod damage;
+mod leases;
 mod postgres;
 
 use netengine_proto::{ids::Uid, names::WorldName};

@@ -9,14 +9,14 @@ use netengine_dns::{
     journal::FileJournal,
     name::Name,
     notify::{Secondary, inform, tell},
-    plan::{HostAddress, Plan},
+    plan::{HostAddress, LeasedNetwork, Plan},
     resolve::{Hint, Network},
     serve::{Limiter, TcpLimits, serve_tcp, serve_udp},
     wire::tsig::{Algorithm, Key},
     zone::Store,
 };
 use netengine_proto::{
-    control::{NamedHost, ServiceHealth},
+    control::{AndNetwork, NamedHost, ServiceHealth},
     trust::{Credential, CredentialKind, DelegationSigner},
 };
 use netengine_spec::Spec;
@@ -92,6 +92,8 @@ pub struct Wish<'w> {
     pub spec: &'w Spec,
     /// Hosts that are not in the spec.
     pub hosts: &'w [NamedHost],
+    /// Networks that are not in the spec.
+    pub ands: &'w [AndNetwork],
     /// Among them the TSIG keys.
     pub credentials: &'w [Credential],
     /// Phases beyond this are not wanted.
@@ -101,9 +103,23 @@ pub struct Wish<'w> {
 }
 
 /// The plan of a world's names.
-pub fn plan(spec: &Spec, hosts: &[NamedHost]) -> Plan {
+pub fn plan(spec: &Spec, hosts: &[NamedHost], ands: &[AndNetwork]) -> Plan {
     let host = |host: &NamedHost| HostAddress { name: host.name.clone(), address: host.address };
-    Plan::of(spec, &hosts.iter().map(host).collect::<Vec<_>>())
+    Plan::with_leased(spec, &hosts.iter().map(host).collect::<Vec<_>>(), &ands.iter().map(leased).collect::<Vec<_>>())
+}
+
+fn leased(and: &AndNetwork) -> LeasedNetwork {
+    let hosts = and.hosts.iter().flat_map(|host| {
+        host.addresses.iter().map(|address| HostAddress { name: host.name.clone(), address: *address })
+    });
+    LeasedNetwork {
+        name: and.name.to_string(),
+        suffix: and.suffix.clone(),
+        has_reverse: and.has_reverse,
+        networks: [Some(and.subnet.into()), and.v6.map(|(net, _)| net.into())].into_iter().flatten().collect(),
+        routers: [Some(and.router.into()), and.v6.map(|(_, router)| router.into())].into_iter().flatten().collect(),
+        hosts: hosts.collect(),
+    }
 }
 
 /// Where resolution begins.
@@ -117,7 +133,7 @@ pub fn hints(plan: &Plan) -> Vec<Hint> {
 impl Dns {
     /// Makes zones and listeners equal to what the spec says. What was added to zones at run time stays.
     pub async fn apply(&mut self, wish: &Wish<'_>) {
-        let plan = plan(wish.spec, wish.hosts);
+        let plan = plan(wish.spec, wish.hosts, wish.ands);
         let places = places(wish.spec, &plan, wish.up_to);
         let changed = match &mut self.zones {
             Some(zones) if zones.can_become(&plan) => zones.become_(plan),
@@ -148,8 +164,8 @@ impl Dns {
 
     /// Whether this spec's zones are not those of before with other records: everything that uses the store must be closed
     /// first, for the store goes.
-    pub fn starts_anew(&self, spec: &Spec, hosts: &[NamedHost]) -> bool {
-        self.zones.as_ref().is_some_and(|zones| !zones.can_become(&plan(spec, hosts)))
+    pub fn starts_anew(&self, spec: &Spec, hosts: &[NamedHost], ands: &[AndNetwork]) -> bool {
+        self.zones.as_ref().is_some_and(|zones| !zones.can_become(&plan(spec, hosts, ands)))
     }
 
     /// Stops serving names.

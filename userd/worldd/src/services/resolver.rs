@@ -19,7 +19,7 @@ use netengine_dns::{
     serve::{Handler, Limiter, Peer, Reply, TcpLimits, Tls, serve_https, serve_tcp, serve_tls, serve_udp},
 };
 use netengine_proto::{
-    control::{Desired, ServiceHealth},
+    control::{AndNetwork, Desired, ServiceHealth},
     trust::Trust,
 };
 use netengine_spec::Spec;
@@ -83,15 +83,17 @@ impl Handler for Inside {
     }
 }
 
-fn networks(spec: &Spec) -> Vec<IpNet> {
-    let all = spec.networks().into_iter();
-    all.flat_map(|network| [Some(IpNet::V4(network.subnet)), network.subnet6.map(IpNet::V6)]).flatten().collect()
+/// The networks of the spec and those that ANDs have been leased.
+fn networks(spec: &Spec, ands: &[AndNetwork]) -> Vec<IpNet> {
+    let all = spec.networks().into_iter().map(|network| (network.subnet, network.subnet6));
+    let all = all.chain(ands.iter().map(|and| (and.subnet, and.v6.map(|(subnet6, _)| subnet6))));
+    all.flat_map(|(v4, v6)| [Some(IpNet::V4(v4)), v6.map(IpNet::V6)]).flatten().collect()
 }
 
 impl Resolver {
     /// Makes the resolver equal to what the spec says; what it has learnt is forgotten when the names have changed.
     pub async fn apply(&mut self, spec: &Spec, desired: &Desired) {
-        let plan = plan(spec, &desired.hosts);
+        let plan = plan(spec, &desired.hosts, &desired.ands);
         let inside = match &self.inside {
             Some(inside) => {
                 if self.plan.as_ref() != Some(&plan) {
@@ -108,7 +110,7 @@ impl Resolver {
                     .clone()
             }
         };
-        *inside.networks.write().unwrap_or_else(PoisonError::into_inner) = networks(spec);
+        *inside.networks.write().unwrap_or_else(PoisonError::into_inner) = networks(spec, &desired.ands);
         *inside.servers.write().unwrap_or_else(PoisonError::into_inner) = plan.addresses().into_iter().collect();
         inside.names.set_anchors(anchors(&desired.trust));
         let forward = forward(spec);

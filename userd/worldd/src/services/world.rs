@@ -94,13 +94,13 @@ impl World {
     }
 
     async fn apply_spec(&mut self, spec: &Arc<Spec>, desired: &Desired, places: &Places) {
-        let Desired { hosts, credentials, up_to, .. } = desired;
+        let Desired { hosts, ands, credentials, up_to, .. } = desired;
         let (up_to, directory) = (*up_to, places.state.as_path());
-        if self.dns.starts_anew(spec, hosts) {
+        if self.dns.starts_anew(spec, hosts, ands) {
             self.https.close().await;
             self.registries.close().await;
         }
-        self.dns.apply(&dns::Wish { spec, hosts, credentials, up_to, directory }).await;
+        self.dns.apply(&dns::Wish { spec, hosts, ands, credentials, up_to, directory }).await;
         let (names, resign, looked_up) = (self.dns.store(), self.dns.resign(), self.dns.names());
         let Self { pki, platform, inworld, registries, .. } = self;
         // Each has a database of its own to open.

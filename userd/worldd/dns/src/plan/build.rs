@@ -11,7 +11,9 @@ use netengine_spec::{
     model::{DomainRecord, InitialDomain, InternetMode, RecordType, SerialPolicy},
 };
 
-use super::{HostAddress, KeyLifetimes, Plan, PlannedRecord, PlannedZone, TTL, reverse_name, reverse_zone};
+use super::{
+    HostAddress, KeyLifetimes, LeasedNetwork, Plan, PlannedRecord, PlannedZone, TTL, reverse_name, reverse_zone,
+};
 
 /// A name server: its name and its addresses.
 #[derive(Debug, Clone)]
@@ -25,7 +27,7 @@ struct Zones {
     records: BTreeMap<String, BTreeSet<PlannedRecord>>,
 }
 
-pub(super) fn plan(spec: &Spec, hosts: &[HostAddress]) -> Plan {
+pub(super) fn plan(spec: &Spec, hosts: &[HostAddress], leased: &[LeasedNetwork]) -> Plan {
     let listen = spec.listen_addresses();
     let server = |path: &str| {
         let found = listen.iter().find(|address| address.path == path);
@@ -78,6 +80,18 @@ pub(super) fn plan(spec: &Spec, hosts: &[HostAddress]) -> Plan {
         named.push((name, host.address, true));
     }
 
+    // A zone is served where its top-level domain is.
+    let server_of = |name: &str| {
+        let above = tlds.iter().filter(|(tld, _)| is_below(name, tld)).max_by_key(|(tld, _)| tld.len());
+        above.map_or(&platform, |(_, server)| server)
+    };
+    for network in leased {
+        if let Some(suffix) = network.suffix.as_deref().filter(|suffix| !zones.zones.contains_key(*suffix)) {
+            zones.add(suffix, server_of(suffix));
+        }
+        named.extend(names_of(network, platform_name));
+    }
+
     // Names whose top-level domain nobody declared live in a zone of that name at the platform's server.
     for (name, _, _) in &named {
         if zones.enclosing(name).is_empty()
@@ -87,9 +101,7 @@ pub(super) fn plan(spec: &Spec, hosts: &[HostAddress]) -> Plan {
         }
     }
     for domain in &spec.domain_registry.initial_domains {
-        let parent =
-            tlds.iter().filter(|(tld, _)| is_below(domain.domain.as_str(), tld)).max_by_key(|(tld, _)| tld.len());
-        zones.add_domain(domain, parent.map_or(&platform, |(_, server)| server));
+        zones.add_domain(domain, server_of(domain.domain.as_str()));
     }
     let internet = &spec.gateway_portal.real_internet;
     if internet.mode == InternetMode::Mirrored {
@@ -99,7 +111,7 @@ pub(super) fn plan(spec: &Spec, hosts: &[HostAddress]) -> Plan {
             zones.record(name, name, TTL, "A", mirror.in_world_service.to_string());
         }
     }
-    zones.add_reverse(spec, &platform, &named);
+    zones.add_reverse(spec, leased, &platform, &named);
     for (name, address, _) in &named {
         let zone = zones.enclosing(name).to_owned();
         zones.address(&zone, name, *address);
@@ -125,12 +137,24 @@ pub(super) fn plan(spec: &Spec, hosts: &[HostAddress]) -> Plan {
             .iter()
             .flat_map(|network| [Some(IpAddr::V4(network.gateway)), network.gateway6.map(IpAddr::V6)])
             .flatten()
+            .chain(leased.iter().flat_map(|network| network.routers.iter().copied()))
             .collect(),
         dnssec: spec.pki.dnssec_enabled.then_some(KeyLifetimes {
             ksk_days: spec.pki.dnssec_ksk_lifetime_days,
             zsk_days: spec.pki.dnssec_zsk_lifetime_days,
         }),
     }
+}
+
+/// The names of a leased network's hosts and of its router: name, address, whether the address leads back to it.
+fn names_of(network: &LeasedNetwork, platform: &str) -> Vec<(String, IpAddr, bool)> {
+    let zone = network.suffix.as_deref().unwrap_or(platform);
+    let router = match network.suffix.as_deref() {
+        Some(suffix) => format!("gateway.{suffix}"),
+        None => format!("gateway.{}.{platform}", network.name),
+    };
+    let hosts = network.hosts.iter().map(|host| (format!("{}.{zone}", host.name), host.address, network.has_reverse));
+    hosts.chain(network.routers.iter().map(|address| (router.clone(), *address, network.has_reverse))).collect()
 }
 
 /// True when `name` is `zone` or below it; the empty zone is the root.
@@ -202,7 +226,13 @@ impl Zones {
     }
 
     /// The reverse zones of all networks, below zones for each family, with the PTR records of all names.
-    fn add_reverse(&mut self, spec: &Spec, server: &Server, named: &[(String, IpAddr, bool)]) {
+    fn add_reverse(
+        &mut self,
+        spec: &Spec,
+        leased: &[LeasedNetwork],
+        server: &Server,
+        named: &[(String, IpAddr, bool)],
+    ) {
         self.add("in-addr.arpa", server);
         self.add("ip6.arpa", server);
         for network in spec.networks() {
@@ -210,6 +240,9 @@ impl Zones {
             if let Some(subnet) = network.subnet6 {
                 self.add(&reverse_zone(IpNet::V6(subnet)), server);
             }
+        }
+        for network in leased.iter().filter(|network| network.has_reverse).flat_map(|network| &network.networks) {
+            self.add(&reverse_zone(*network), server);
         }
         for (name, address, _) in named.iter().filter(|(_, _, reverse)| *reverse) {
             let owner = reverse_name(*address);

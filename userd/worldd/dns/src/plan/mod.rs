@@ -6,6 +6,7 @@ mod reverse;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use ipnet::IpNet;
 use netengine_spec::Spec;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,23 @@ pub struct HostAddress {
     pub name: String,
     /// Its address.
     pub address: IpAddr,
+}
+
+/// A network that is not in the spec, with the names of its hosts: an Administrative Network Domain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeasedNetwork {
+    /// Its name, one label.
+    pub name: String,
+    /// The zone of its hosts; without one they are named in the platform zone.
+    pub suffix: Option<String>,
+    /// Whether its addresses have names.
+    pub has_reverse: bool,
+    /// Its networks.
+    pub networks: Vec<IpNet>,
+    /// The router's addresses in it, where a resolver answers too.
+    pub routers: Vec<IpAddr>,
+    /// Its hosts, each name one label.
+    pub hosts: Vec<HostAddress>,
 }
 
 /// One record in presentation form. Names are absolute, without the final dot but for the root.
@@ -73,7 +91,7 @@ pub struct Plan {
     pub serials_counted: bool,
     /// Where resolvers begin: zone name and the addresses of its servers. The root alone, if the world has one.
     pub hints: Vec<(String, Vec<IpAddr>)>,
-    /// Where a recursive resolver is to answer: the gateway addresses of all networks.
+    /// Where a recursive resolver is to answer: the router's addresses in all networks.
     pub resolvers: Vec<IpAddr>,
     /// Zones are signed.
     pub dnssec: Option<KeyLifetimes>,
@@ -82,7 +100,12 @@ pub struct Plan {
 impl Plan {
     /// Plans the name service of a world whose further hosts are `hosts`.
     pub fn of(spec: &Spec, hosts: &[HostAddress]) -> Self {
-        build::plan(spec, hosts)
+        build::plan(spec, hosts, &[])
+    }
+
+    /// As [`Plan::of`], with further networks: each has its zone, and where asked its reverse zones.
+    pub fn with_leased(spec: &Spec, hosts: &[HostAddress], leased: &[LeasedNetwork]) -> Self {
+        build::plan(spec, hosts, leased)
     }
 
     /// How serials rise.

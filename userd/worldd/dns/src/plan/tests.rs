@@ -132,3 +132,52 @@ fn a_changed_plan_changes_what_differs_and_keeps_what_others_added() {
     assert_eq!((applied.created, applied.deleted), (0, 1));
     assert!(store.snapshot().zone(&Name::parse("beta.corp").expect("a name")).is_none());
 }
+
+/// Hosts of ANDs have names in the zone of the AND, which hangs below its domain, and their addresses lead back where asked.
+#[test]
+fn a_leased_network_has_its_zone_and_where_asked_its_reverse_zones() {
+    let base = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../examples/single-org.yaml"));
+    let base = Source { name: "spec".to_owned(), text: base.expect("the example") };
+    let spec = netengine_spec::load(&Sources { base, overlay: None, sets: Vec::new() }, &|_: &str| None);
+    let spec = spec.unwrap_or_else(|found| panic!("{found:?}")).spec;
+    let leased = |name: &str, suffix: Option<&str>, network: &str, has_reverse| LeasedNetwork {
+        name: name.to_owned(),
+        suffix: suffix.map(str::to_owned),
+        has_reverse,
+        networks: vec![
+            format!("{network}.0/24").parse().expect("a network"),
+            "fd00:9::/64".parse().expect("a network"),
+        ],
+        routers: vec![format!("{network}.1").parse().expect("an address")],
+        hosts: vec![HostAddress {
+            name: name.to_owned(),
+            address: format!("{network}.254").parse().expect("an address"),
+        }],
+    };
+    let all = [
+        leased("hq", Some("hq.acme.corp"), "10.20.0", true),
+        leased("lab", None, "10.20.1", true),
+        leased("shop", Some("shop.test"), "10.20.2", false),
+        leased("own", Some("platform.internal"), "10.20.3", true),
+    ];
+    let plan = Plan::with_leased(&spec, &[], &all);
+    assert!(has(&plan, "acme.corp", "hq.acme.corp", "NS", "ns.corp"), "delegated from its domain");
+    assert_eq!(plan.zones["hq.acme.corp"].addresses, plan.zones["corp"].addresses);
+    assert!(has(&plan, "hq.acme.corp", "hq.hq.acme.corp", "A", "10.20.0.254"));
+    assert!(has(&plan, "hq.acme.corp", "gateway.hq.acme.corp", "A", "10.20.0.1"));
+    assert!(has(&plan, "0.20.10.in-addr.arpa", "254.0.20.10.in-addr.arpa", "PTR", "hq.hq.acme.corp"));
+    assert!(has(&plan, "in-addr.arpa", "0.20.10.in-addr.arpa", "NS", "ns.platform.internal"));
+    assert!(plan.zones.contains_key("0.0.0.0.0.0.0.0.9.0.0.0.0.0.d.f.ip6.arpa"));
+    assert!(has(&plan, "platform.internal", "lab.platform.internal", "A", "10.20.1.254"), "without a suffix");
+    assert!(has(&plan, "platform.internal", "gateway.lab.platform.internal", "A", "10.20.1.1"));
+    assert!(has(&plan, "shop.test", "shop.shop.test", "A", "10.20.2.254"));
+    assert!(has(&plan, ".", "shop.test", "NS", "ns.platform.internal"), "of no declared top-level domain");
+    assert!(!plan.zones.contains_key("2.20.10.in-addr.arpa"), "no reverse zone was asked for");
+    let servers =
+        plan.zones["platform.internal"].records.iter().filter(|it| it.rtype == "NS" && it.owner == "platform.internal");
+    assert_eq!(servers.count(), 1, "a zone that is there keeps its server");
+    assert!(plan.resolvers.contains(&"10.20.1.1".parse().expect("an address")));
+    plan.catalog(1).expect("zones");
+    let zones = |plan: &Plan| plan.zones.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(zones(&Plan::with_leased(&spec, &[], &[])), zones(&Plan::of(&spec, &[])));
+}
