@@ -54,7 +54,7 @@ test: deps-test build lint
 crash: deps-test build
 	NETENGINE_CRASH=full $(CARGO) test --release --locked -p netengine-tests --test 'crash_*'
 
-# What faces a world, a user or another process; compiles everything once more, with counters. `FUZZ_SECONDS=2 make fuzz` is
+# What faces a world, a user or another process; compiles everything once more, with counters (six minutes of a core). `FUZZ_SECONDS=2 make fuzz` is
 # the short form, `packaging/fuzz TARGET` one target.
 fuzz: deps-test
 	packaging/fuzz

@@ -6,3 +6,4 @@
 pub mod acme;
 pub mod dns;
 pub mod oidc;
+pub mod registry;
