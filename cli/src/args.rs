@@ -86,6 +86,9 @@ pub enum Command {
         /// Give up and undo after this many seconds.
         #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
         timeout: Option<u32>,
+        /// Only tell when something else changes the world, do not put it right; until the next up (see drift).
+        #[arg(long)]
+        no_heal: bool,
     },
     /// Show what up would change: exits 0 for nothing, 5 for changes.
     Plan {
@@ -152,6 +155,14 @@ pub enum Command {
     Diagnose {
         /// The world; may be omitted when you have exactly one.
         world: Option<String>,
+    },
+    /// Show what others changed in a world, and what differs now: exits 1 when something does.
+    Drift {
+        /// The world; may be omitted when you have exactly one.
+        world: Option<String>,
+        /// Then go on showing what is noticed, and when it is put right.
+        #[arg(long, short)]
+        follow: bool,
     },
     /// Run a command in a vantage host of a world, as yourself.
     ///

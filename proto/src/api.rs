@@ -17,6 +17,7 @@
 //! | GET `/worlds/{world}/trust` | | [`WorldTrust`] |
 //! | GET `/worlds/{world}/credentials` | | `[`[`WorldCredential`]`]`, for the owner only |
 //! | POST `/worlds/{world}/diagnose` | | [`Diagnosis`] |
+//! | GET `/worlds/{world}/drift` | | [`DriftReport`] |
 //! | GET `/operations/{operation}` | | [`OperationStatus`] |
 //! | DELETE `/operations/{operation}` | | 202 [`OperationStatus`]: cancelled, what it made is undone |
 //! | GET `/events?world=W&operation=O&after=SEQ&follow=true` | | server-sent events, each an [`Event`]; without `follow` `[`[`Event`]`]` |
@@ -81,6 +82,8 @@ api! {
         pub up_to: Option<u8>,
         /// Give up and undo after this many milliseconds.
         pub timeout_ms: Option<u64>,
+        /// Whether what others change in the world is only told and not put right, until the next request.
+        pub no_heal: Option<bool>,
     }
 
     /// An operation was accepted; its events are under `/events?operation=`.
@@ -310,6 +313,36 @@ api! {
         pub remedy: String,
         /// How long it took, microseconds.
         pub micros: u64,
+    }
+
+    /// What others changed in a world.
+    pub struct DriftReport {
+        /// The world.
+        pub world: String,
+        /// Whether it is put right.
+        pub heals: bool,
+        /// What differs now from what the world should be: what a repair would do.
+        pub now: Vec<PlannedChange>,
+        /// What was noticed, newest first.
+        pub history: Vec<DriftRecord>,
+    }
+
+    /// A change by others that was noticed.
+    pub struct DriftRecord {
+        /// When, RFC 3339.
+        pub noticed_at: String,
+        /// By whom: `kernel` (its own message of the change), `look` (a look at everything), `leash` (the end of a process).
+        pub noticed_by: String,
+        /// What differed: what a repair had to do.
+        pub changes: Vec<PlannedChange>,
+        /// How much else did.
+        pub more: u64,
+        /// Repairs that were begun.
+        pub tries: u64,
+        /// When it was as it should be again, RFC 3339; absent while it is not.
+        pub healed_at: Option<String>,
+        /// How long that took, milliseconds.
+        pub millis: Option<u64>,
     }
 
     /// An operation.

@@ -248,6 +248,8 @@ actions! {
     ViewCredentials => Owner,
     /// Run all live checks of a world.
     Diagnose => OwnerOrAdmin,
+    /// Read what others changed in a world.
+    ViewDrift => OwnerOrAdmin,
     /// Read an operation.
     ViewOperation => OwnerOrAdmin,
     /// Cancel an operation.

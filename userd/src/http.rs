@@ -2,6 +2,7 @@
 
 mod accept;
 mod answer;
+mod drift;
 pub mod openapi;
 mod routes;
 mod stream;

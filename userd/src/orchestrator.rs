@@ -7,6 +7,7 @@
 mod attempt;
 mod check;
 mod diagnose;
+mod drift;
 mod drive;
 mod ends;
 mod failure;
@@ -40,11 +41,7 @@ use crate::{
     decide::{OperationRef, Verdict, WorldRef, WorldSlot, act},
     events::Bus,
     ids,
-    plan::{
-        PlanError, Target,
-        leases::{self, Choice},
-        phases,
-    },
+    plan::{PlanError, Target, phases},
     problem::problem,
     root_link::RootLink,
     seal::{Seal, SealError},
@@ -94,6 +91,8 @@ pub struct UpOrder {
     pub up_to: u8,
     /// Give up and undo after this.
     pub timeout: Option<Duration>,
+    /// Whether what others change in the world is put right.
+    pub heal: bool,
 }
 
 impl Orchestrator {
@@ -185,14 +184,7 @@ impl Orchestrator {
         }
         let id = known.as_ref().map_or_else(ids::world, |world| world.reference.id);
         let world = WorldRef { id, owner: slot.owner, name: slot.name.clone() };
-        // Chosen for good in the transaction that begins it; of these only the number counts.
-        let held = store.held_leases(slot.owner, &slot.name).await.map_err(|error| error.problem(what))?;
-        let in_force = known.as_ref().and_then(|world| world.spec.as_ref());
-        let leases = match order.up_to >= phases::ANDS {
-            true => leases::choose(&order.spec, in_force, &held).map_err(|error| StoreError::from(error).problem(what))?,
-            false => Choice::default(),
-        };
-        let target = Target::new(order.spec.clone(), order.up_to, id, slot.owner, Vec::new(), &leases.leases);
+        let target = Target::new(order.spec.clone(), order.up_to, id, slot.owner, Vec::new());
         let target = target.map_err(|error| too_large(what, &error))?;
         let (nodes, links) = target.size();
         let held = known.as_ref().map_or(Size::default(), |world| world.size);
@@ -203,7 +195,10 @@ impl Orchestrator {
         // An administrator sets the quotas, so `admin.sock` is not bound by them; what it makes still counts.
         let quotas = (!verdict.principal().is_admin()).then_some(&self.0.quotas);
         match store.begin_up(&operation, known.is_some(), more, size, quotas).await {
-            Ok(()) => Ok(self.spawn(operation)),
+            Ok(()) => {
+                store.set_heal(id, order.heal).await.map_err(|error| error.problem(what))?;
+                Ok(self.spawn(operation))
+            }
             Err(StoreError::Conflict) => Err(Refusal::Conflict(id)),
             Err(error) => Err(error.problem(what).into()),
         }

@@ -4,11 +4,11 @@
 //! them after the commit. Writers take turns, so events are committed in the order of their numbers. SQLite runs with a
 //! write-ahead log and `synchronous=FULL`: what was acknowledged survives a power cut.
 
+pub(crate) mod drift;
 mod errors;
 pub mod events;
 mod gate;
 pub mod operations;
-mod leases;
 pub mod quota;
 pub mod schema;
 mod secrets;

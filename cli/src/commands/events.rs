@@ -24,7 +24,7 @@ const FRUITFUL_TIME: Duration = Duration::from_secs(1);
 pub async fn run(ui: &Ui, client: &Client, world: Option<&str>, follow: bool, after: i64) -> Result<u8, Failure> {
     let world = client.world(world).await?;
     if follow {
-        return follow_on(ui, client, world.as_str(), after).await;
+        return follow_on(ui, client, world.as_str(), after, &|_| true).await;
     }
     let mut events: Vec<Event> = Vec::new();
     let mut cursor = after;
@@ -50,12 +50,22 @@ pub async fn run(ui: &Ui, client: &Client, world: Option<&str>, follow: bool, af
     Ok(0)
 }
 
-async fn follow_on(ui: &Ui, client: &Client, world: &str, mut after: i64) -> Result<u8, Failure> {
+/// Shows those events that are `meant` as they come, for ever.
+///
+/// # Errors
+/// The daemon's problem.
+pub async fn follow_on(
+    ui: &Ui,
+    client: &Client,
+    world: &str,
+    mut after: i64,
+    meant: &dyn Fn(&Event) -> bool,
+) -> Result<u8, Failure> {
     let mut fruitless = 0;
     while fruitless < FRUITLESS_STREAMS {
         let begun = Instant::now();
         let mut stream = client.events(&[("world", world), ("after", &after.to_string())]).await?;
-        let last = show(ui, &mut stream, after).await?;
+        let last = show(ui, &mut stream, after, meant).await?;
         let was_fruitful = last > after || begun.elapsed() > FRUITFUL_TIME;
         fruitless = if was_fruitful { 0 } else { fruitless + 1 };
         after = last;
@@ -65,9 +75,17 @@ async fn follow_on(ui: &Ui, client: &Client, world: &str, mut after: i64) -> Res
 }
 
 /// Shows a stream to its end and gives the place of its last event.
-async fn show(ui: &Ui, stream: &mut EventStream, mut after: i64) -> Result<i64, Failure> {
+async fn show(
+    ui: &Ui,
+    stream: &mut EventStream,
+    mut after: i64,
+    meant: &dyn Fn(&Event) -> bool,
+) -> Result<i64, Failure> {
     while let Some(event) = stream.next().await? {
         after = after.max(event.seq);
+        if !meant(&event) {
+            continue;
+        }
         if ui.json {
             ui.print_json_line(&event)?;
         } else {

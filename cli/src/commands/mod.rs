@@ -5,6 +5,7 @@ mod credentials;
 mod diagnose;
 mod doctor;
 mod down;
+mod drift;
 mod events;
 mod exec;
 mod init;
@@ -20,7 +21,7 @@ mod validate;
 
 use std::future::Future;
 
-use netengine_proto::api::ProblemKind;
+use netengine_proto::api::{ProblemKind, UpRequest};
 
 use crate::{
     args::{Cli, Command},
@@ -41,8 +42,8 @@ pub fn run(cli: Cli, ui: &Ui) -> Result<u8, Failure> {
         Command::Schema => schema::run(ui),
         Command::Completions { shell } => completions::run(ui, shell),
         Command::Man { dir } => man::run(ui, dir.as_deref()),
-        Command::Up { spec, up_to, dry_run, timeout } => {
-            let request = up::request(ui, &spec, up_to, timeout)?;
+        Command::Up { spec, up_to, dry_run, timeout, no_heal } => {
+            let request = UpRequest { no_heal: Some(no_heal), ..up::request(ui, &spec, up_to, timeout)? };
             let client = Client::new(global)?;
             if dry_run {
                 block_on(plan::run(ui, &client, &request))?.map(|_| 0)
@@ -74,6 +75,9 @@ pub fn run(cli: Cli, ui: &Ui) -> Result<u8, Failure> {
             block_on(credentials::run(ui, &Client::new(global)?, &query))?
         }
         Command::Diagnose { world } => block_on(diagnose::run(ui, &Client::new(global)?, world.as_deref()))?,
+        Command::Drift { world, follow } => {
+            block_on(drift::run(ui, &Client::new(global)?, world.as_deref(), follow))?
+        }
         Command::Exec { target, tty, no_tty, exec_socket, command } => {
             let options = exec::Options { target, tty, no_tty, exec_socket, command };
             exec::run(&Client::new(global)?, &options)

@@ -16,7 +16,7 @@ pub fn request(ui: &Ui, spec: &SpecArgs, up_to: Option<u8>, timeout: Option<u32>
         ui.remark(&warnings);
     }
     let timeout_ms = timeout.map(|seconds| u64::from(seconds) * 1000);
-    Ok(UpRequest { spec: loaded.value, up_to, timeout_ms })
+    Ok(UpRequest { spec: loaded.value, up_to, timeout_ms, no_heal: None })
 }
 
 /// Brings the world up and waits for it.

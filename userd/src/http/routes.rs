@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     App,
     answer::{Answer, Failure, accepted, body, ok, query},
-    openapi, stream, trusted,
+    drift, openapi, stream, trusted,
 };
 use crate::{
     decide::{Act, Action, AllOf, Host, OperationRef, Principal, Verdict, WorldRef, WorldSlot, act, decide},
@@ -71,6 +71,7 @@ pub const ROUTES: &[Route] = &[
     route("get", "/worlds/{world}/trust", Action::ViewTrust),
     route("get", "/worlds/{world}/credentials", Action::ViewCredentials),
     route("post", "/worlds/{world}/diagnose", Action::Diagnose),
+    route("get", "/worlds/{world}/drift", Action::ViewDrift),
     route("get", "/operations/{operation}", Action::ViewOperation),
     route("delete", "/operations/{operation}", Action::CancelOperation),
     route("get", "/events", Action::ViewEvents),
@@ -99,6 +100,7 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
         .route("/worlds/{world}/trust", get(trusted::trust))
         .route("/worlds/{world}/credentials", get(trusted::credentials))
         .route("/worlds/{world}/diagnose", post(trusted::diagnose))
+        .route("/worlds/{world}/drift", get(drift::drift))
         .route("/operations/{operation}", get(operation).merge(delete(cancel)))
         .route("/events", get(events));
     Router::new()
@@ -251,7 +253,12 @@ async fn up(
     let (slot, spec) = spec_of(principal, owner.owner, "cannot start the world", &request)?;
     let name = slot.name.clone();
     let verdict = decide(principal, act::Up, slot).map_err(|_| no_such_world(name.as_str()))?;
-    let order = UpOrder { spec, up_to, timeout: request.timeout_ms.map(Duration::from_millis) };
+    let order = UpOrder {
+        spec,
+        up_to,
+        timeout: request.timeout_ms.map(Duration::from_millis),
+        heal: request.no_heal != Some(true),
+    };
     accepted(shared.app.orchestrator.up(verdict, order).await?)
 }
 
@@ -458,7 +465,8 @@ async fn events(
         trusted::certificate,
         trusted::trust,
         trusted::credentials,
-        trusted::diagnose
+        trusted::diagnose,
+        drift::drift
     )
 )]
 pub(super) struct Document;

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Orchestrator, attempt,
+    Orchestrator, attempt, drift,
     restarts::{Next, Restarts},
     tend::daemon_verdict,
 };
@@ -24,6 +24,7 @@ use crate::{
     plan::{Target, phases, steps},
     root_link::RootLinkError,
     store::{StoreError, events::NewEvent, operations::Kind},
+    time,
 };
 
 /// One wait for events, and how often worlds are looked at that tell nothing.
@@ -93,7 +94,7 @@ async fn look_after(orchestrator: &Orchestrator, wanted: &Wanted) {
 }
 
 async fn follow(orchestrator: &Orchestrator, wanted: &Wanted) {
-    let mut restarts = Restarts::default();
+    let (mut restarts, mut changes) = (Restarts::default(), drift::Changes::default());
     let (mut known, mut cursor, mut pause) = (None, 0, PAUSE.0);
     let (mut was_away, mut looked) = (false, Instant::now());
     loop {
@@ -115,7 +116,7 @@ async fn follow(orchestrator: &Orchestrator, wanted: &Wanted) {
                 looked = Instant::now();
             }
             for event in events.events {
-                handle(orchestrator, &mut restarts, event).await?;
+                handle(orchestrator, &mut restarts, &mut changes, event).await?;
             }
             Ok::<(), FollowError>(())
         };
@@ -167,15 +168,22 @@ async fn reconcile(orchestrator: &Orchestrator, scope: Scope) -> Result<(), Foll
         if !is_concerned {
             continue;
         }
-        let reason = match held.iter().find(|held| held.world == world.id) {
+        let (found, seen_at) = (held.iter().find(|held| held.world == world.id), time::now_ms());
+        let is_gone = found.is_none_or(|held| held.degraded.is_some());
+        let reason = match found {
             None => Some("its network was gone after a restart".to_owned()),
             Some(held) => match &held.degraded {
                 Some(why) => Some(format!("rootd could not restore it: {why}")),
                 None => whats_wrong(orchestrator, &world, state).await?,
             },
         };
-        if let Some(reason) = reason {
-            orchestrator.tend(world, Duration::ZERO, &reason);
+        match reason {
+            // What is gone altogether is made again in any case: that is not what others changed.
+            Some(reason) if is_gone || drift::is_healed(orchestrator, &world).await? => {
+                orchestrator.tend(world, Duration::ZERO, &reason);
+            }
+            Some(_) => {}
+            None => drift::is_right(orchestrator, world, seen_at).await?,
         }
     }
     Ok(())
@@ -197,8 +205,7 @@ pub(super) async fn whats_wrong(
             return Ok(None);
         }
     };
-    let leases = orchestrator.store().leases(world).await?;
-    let target = Target::new(spec, stored.up_to, world.id, world.owner, secrets, &leases);
+    let target = Target::new(spec, stored.up_to, world.id, world.owner, secrets);
     let Ok(target) = target else { return Ok(None) };
     Ok(match attempt::observe(orchestrator, world, Some(&target)).await {
         Err(problem) => Some(problem.cause),
@@ -234,8 +241,18 @@ async fn remove(orchestrator: &Orchestrator, world: WorldRef) -> Result<(), Stor
     }
 }
 
-async fn handle(orchestrator: &Orchestrator, restarts: &mut Restarts, event: RootEvent) -> Result<(), FollowError> {
-    let RootEvent::ProcessEnded { world, process, kind, ended } = event else { return Ok(()) };
+async fn handle(
+    orchestrator: &Orchestrator,
+    restarts: &mut Restarts,
+    changes: &mut drift::Changes,
+    event: RootEvent,
+) -> Result<(), FollowError> {
+    let (world, process, kind, ended) = match event {
+        RootEvent::ProcessEnded { world, process, kind, ended } => (world, process, kind, ended),
+        RootEvent::NetworkChanged { world, drift, more, noticed } => {
+            return Ok(drift::network_changed(orchestrator, changes, world, (drift, more, noticed)).await?);
+        }
+    };
     let (word, phase) = match kind {
         ProcessKind::Worldd => ("worldd", 0),
         ProcessKind::Gateway => ("gateway", phases::NAMES_RESOLVE),
@@ -254,6 +271,23 @@ async fn handle(orchestrator: &Orchestrator, restarts: &mut Restarts, event: Roo
     orchestrator.store().tell(&verdict, ended).await?;
     if matches!(state, WorldState::Failed | WorldState::Stopping) {
         return Ok(());
+    }
+    // An operation ends processes by itself, and sees to those that end under it.
+    let is_at_work = orchestrator.store().at_work_on(world).await?.is_some();
+    let is_healed = if is_at_work {
+        orchestrator.store().heals(world).await?
+    } else {
+        drift::process_ended(orchestrator, &verdict, word).await?
+    };
+    if !is_healed {
+        let reason = format!("{word} ended and is not started again (--no-heal)");
+        if is_at_work {
+            return Ok(());
+        }
+        return match orchestrator.store().degrade(&verdict, phase, &reason).await {
+            Err(StoreError::Gone) => Ok(()),
+            degraded => Ok(degraded?),
+        };
     }
     let rest = match restarts.ended(world, kind, Instant::now()) {
         Next::Start(pause) => {

@@ -10,7 +10,7 @@ use netengine_spec::Spec;
 use serde_json::json;
 use sqlx::{AnyConnection, Row, any::AnyRow};
 
-use super::{Change, Store, StoreError, events::NewEvent, quota::Size, worlds};
+use super::{Change, Store, StoreError, drift::Part, events::NewEvent, quota::Size, worlds};
 use crate::{
     decide::{OperationRef, Verdict, WorldRef, act},
     ids,
@@ -100,12 +100,11 @@ pub struct Success {
 }
 
 impl Store {
-    /// Begins an `up` or a repair: the world's row if there is none, its quota, the networks of its ANDs, the operation, its
-    /// first events.
+    /// Begins an `up` or a repair: the world's row if there is none, its quota, the operation, its first events.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when an operation is at work on the world, [`StoreError::Quota`] when the owner may not
-    /// have more, [`StoreError::Lease`] when the spec's pools do not suffice.
+    /// have more.
     pub(crate) async fn begin_up(
         &self,
         operation: &Operation,
@@ -124,7 +123,6 @@ impl Store {
             change.create_world(&operation.world, operation.up_to, size).await?;
         }
         change.create_operation(operation, quotas).await?;
-        change.lease(&operation.world, spec, operation.up_to).await?;
         for (phase, name) in (0u8..).zip(phases::NAMES) {
             let (state, detail) = match phases::initial(spec, phase, operation.up_to) {
                 (PhaseState::Pending, detail) => (PhaseState::Running, detail),
@@ -221,6 +219,9 @@ impl Store {
         change.set_state(id, WorldState::Ready, "").await?;
         change.set_services(id, &success.services).await?;
         change.set_trust(id, &success.trust).await?;
+        for part in [Part::Network, Part::Process] {
+            change.close_drifts(id, part, time::now_ms()).await?;
+        }
         for phase in &success.phases {
             change.set_phase(id, phase).await?;
             if phase.state != PhaseState::Done {
@@ -385,6 +386,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut change = self.begin().await?;
         change.create_operation(operation, None).await?;
+        change.count_try(verdict.object().id).await?;
         change.set_state(verdict.object().id, WorldState::Degraded, reason).await?;
         let event = NewEvent::new("world.degraded", Some(operation.id), reason.to_owned());
         change.event(verdict.object(), event).await?;

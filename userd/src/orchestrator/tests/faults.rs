@@ -118,7 +118,7 @@ async fn an_up_without_time_leaves_nothing() {
     let mut ends = Ends(lab.orchestrator.bus().subscribe(Filter::default()));
     let slot = WorldSlot { owner: ALICE, name: WorldName::parse("blue").expect("a name") };
     let verdict = decide(Principal::user(ALICE), act::Up, slot).expect("her own");
-    let order = UpOrder { spec: spec("blue"), up_to: 9, timeout: Some(Duration::from_millis(200)) };
+    let order = UpOrder { spec: spec("blue"), up_to: 9, timeout: Some(Duration::from_millis(200)), heal: true };
     let accepted = lab.orchestrator.up(verdict, order).await.expect("accepted");
     let (state, events) = ends.of(&accepted.operation).await;
     assert_eq!(state, OperationState::Failed);
@@ -183,7 +183,7 @@ async fn the_spec_that_runs_is_the_one_that_was_judged() {
     let lab = Lab::new().await;
     let slot = WorldSlot { owner: ALICE, name: WorldName::parse("green").expect("a name") };
     let verdict = decide(Principal::user(ALICE), act::Up, slot).expect("her own");
-    let order = UpOrder { spec: spec("blue"), up_to: 9, timeout: None };
+    let order = UpOrder { spec: spec("blue"), up_to: 9, timeout: None, heal: true };
     let refused = lab.orchestrator.up(verdict, order).await.expect_err("another world's spec");
     assert_eq!(refused.kind, ProblemKind::Usage);
     lab.assert_nothing_left(ALICE).await;

@@ -91,7 +91,7 @@ impl Lab {
         let ends = Ends(self.orchestrator.bus().subscribe(Filter::default()));
         let slot = WorldSlot { owner, name: spec.name().clone() };
         let verdict = decide(Principal::user(owner), act::Up, slot).expect("her own");
-        let order = UpOrder { spec, up_to: 9, timeout: None };
+        let order = UpOrder { spec, up_to: 9, timeout: None, heal: true };
         Ok((self.orchestrator.up(verdict, order).await?, ends))
     }
 

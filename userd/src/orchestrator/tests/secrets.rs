@@ -88,7 +88,7 @@ async fn up_to_a_phase_starts_what_it_needs_and_no_more() {
         let mut ends = Ends(lab.orchestrator.bus().subscribe(Filter::default()));
         let slot = WorldSlot { owner: ALICE, name: WorldName::parse("blue").expect("a name") };
         let verdict = decide(Principal::user(ALICE), act::Up, slot).expect("her own");
-        let order = UpOrder { spec: spec("blue"), up_to, timeout: None };
+        let order = UpOrder { spec: spec("blue"), up_to, timeout: None, heal: true };
         let accepted = lab.orchestrator.up(verdict, order).await.expect("accepted");
         let (state, events) = ends.of(&accepted.operation).await;
         assert_eq!(state, OperationState::Done, "{events:#?}");

@@ -17,7 +17,7 @@ async fn begin_repair(lab: &Lab) -> OperationId {
 async fn try_up(lab: &Lab, timeout: Option<Duration>) -> Result<Accepted, Problem> {
     let slot = WorldSlot { owner: ALICE, name: WorldName::parse("blue").expect("a name") };
     let verdict = decide(Principal::user(ALICE), act::Up, slot).expect("her own");
-    lab.orchestrator.up(verdict, UpOrder { spec: spec("blue"), up_to: 9, timeout }).await
+    lab.orchestrator.up(verdict, UpOrder { spec: spec("blue"), up_to: 9, timeout, heal: true }).await
 }
 
 #[tokio::test]
