@@ -41,7 +41,11 @@ use crate::{
     decide::{OperationRef, Verdict, WorldRef, WorldSlot, act},
     events::Bus,
     ids,
-    plan::{PlanError, Target, phases},
+    plan::{
+        PlanError, Target,
+        leases::{self, Choice},
+        phases,
+    },
     problem::problem,
     root_link::RootLink,
     seal::{Seal, SealError},
@@ -184,7 +188,14 @@ impl Orchestrator {
         }
         let id = known.as_ref().map_or_else(ids::world, |world| world.reference.id);
         let world = WorldRef { id, owner: slot.owner, name: slot.name.clone() };
-        let target = Target::new(order.spec.clone(), order.up_to, id, slot.owner, Vec::new());
+        // Chosen for good in the transaction that begins it; of these only the number counts.
+        let held = store.held_leases(slot.owner, &slot.name).await.map_err(|error| error.problem(what))?;
+        let in_force = known.as_ref().and_then(|world| world.spec.as_ref());
+        let leases = match order.up_to >= phases::ANDS {
+            true => leases::choose(&order.spec, in_force, &held).map_err(|error| StoreError::from(error).problem(what))?,
+            false => Choice::default(),
+        };
+        let target = Target::new(order.spec.clone(), order.up_to, id, slot.owner, Vec::new(), &leases.leases);
         let target = target.map_err(|error| too_large(what, &error))?;
         let (nodes, links) = target.size();
         let held = known.as_ref().map_or(Size::default(), |world| world.size);

@@ -8,6 +8,7 @@ pub(crate) mod drift;
 mod errors;
 pub mod events;
 mod gate;
+mod leases;
 pub mod operations;
 pub mod quota;
 pub mod schema;

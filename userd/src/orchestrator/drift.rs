@@ -159,9 +159,10 @@ impl Orchestrator {
         let stored = self.store().world(&verdict).await.map_err(|error| error.problem(&what))?;
         let history = self.store().drifts(&verdict).await.map_err(|error| error.problem(&what))?;
         let heals = self.store().heals(world.id).await.map_err(|error| error.problem(&what))?;
+        let leases = self.store().leases(world).await.map_err(|error| error.problem(&what))?;
         let target = stored
             .spec
-            .and_then(|spec| Target::new(spec, stored.up_to, world.id, world.owner, Vec::new()).ok());
+            .and_then(|spec| Target::new(spec, stored.up_to, world.id, world.owner, Vec::new(), &leases).ok());
         let observed = attempt::observe(self, world, target.as_ref()).await.map_err(|inner| about(inner, &what))?;
         let mut now: Vec<PlannedChange> = observed.drift.iter().map(|change| describe(0, change)).collect();
         let has_gateway = target.as_ref().is_some_and(Target::has_gateway);

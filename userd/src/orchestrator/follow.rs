@@ -205,7 +205,8 @@ pub(super) async fn whats_wrong(
             return Ok(None);
         }
     };
-    let target = Target::new(spec, stored.up_to, world.id, world.owner, secrets);
+    let leases = orchestrator.store().leases(world).await?;
+    let target = Target::new(spec, stored.up_to, world.id, world.owner, secrets, &leases);
     let Ok(target) = target else { return Ok(None) };
     Ok(match attempt::observe(orchestrator, world, Some(&target)).await {
         Err(problem) => Some(problem.cause),

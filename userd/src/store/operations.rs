@@ -100,11 +100,12 @@ pub struct Success {
 }
 
 impl Store {
-    /// Begins an `up` or a repair: the world's row if there is none, its quota, the operation, its first events.
+    /// Begins an `up` or a repair: the world's row if there is none, its quota, the networks of its ANDs, the operation, its
+    /// first events.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when an operation is at work on the world, [`StoreError::Quota`] when the owner may not
-    /// have more.
+    /// have more, [`StoreError::Lease`] when the spec's pools do not suffice.
     pub(crate) async fn begin_up(
         &self,
         operation: &Operation,
@@ -123,6 +124,7 @@ impl Store {
             change.create_world(&operation.world, operation.up_to, size).await?;
         }
         change.create_operation(operation, quotas).await?;
+        change.lease(&operation.world, spec, operation.up_to).await?;
         for (phase, name) in (0u8..).zip(phases::NAMES) {
             let (state, detail) = match phases::initial(spec, phase, operation.up_to) {
                 (PhaseState::Pending, detail) => (PhaseState::Running, detail),

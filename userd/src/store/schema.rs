@@ -10,6 +10,7 @@ use super::StoreError;
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/0001_core.sql"),
     include_str!("../../../migrations/0002_services.sql"),
+    include_str!("../../../migrations/0003_and_leases.sql"),
     include_str!("../../../migrations/0004_drift.sql"),
 ];
 
