@@ -164,6 +164,11 @@ pub enum Command {
         #[arg(long, short)]
         follow: bool,
     },
+    /// Run firewall suites: nftables rulesets judged by the kernel, packet by packet.
+    ///
+    /// Exits 0 when all expectations were met, 1 when a verdict differed, 2 for bad usage or a bad suite, 3 when some could not
+    /// be observed, 4 when the engine cannot be used. Needs no daemon where the host lets users make user namespaces.
+    Test(TestArgs),
     /// Run a command in a vantage host of a world, as yourself.
     ///
     /// The command sees your files, but the world's network, its name servers in /etc/resolv.conf, and its certificate
@@ -273,6 +278,57 @@ pub enum SecretKind {
     RegistrationToken,
     /// A key for updates and transfers of zones.
     Tsig,
+}
+
+/// What `test` is asked.
+#[derive(Debug, Clone, Args)]
+pub struct TestArgs {
+    /// The suites, YAML or JSON.
+    #[arg(required = true, value_name = "SUITE")]
+    pub suites: Vec<PathBuf>,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Report::Pretty)]
+    pub format: Report,
+    /// Cases at once [default: one for each processor].
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
+    /// Only these cases: `name:TEXT`, `tag:WORD` or a part of the name, joined by `and`, `or`, `not`, with parentheses.
+    #[arg(long, value_name = "EXPR")]
+    pub filter: Option<String>,
+    /// Begin no further case after one that did not pass.
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Show the whole path of every packet, not only of those that did not pass.
+    #[arg(long)]
+    pub trace: bool,
+    /// Also tell which rules no packet reached.
+    #[arg(long, conflicts_with_all = ["mutate", "diff"])]
+    pub coverage: bool,
+    /// Fail (exit 1) when less than this share of the rules was reached, percent.
+    #[arg(long, value_name = "PERCENT", requires = "coverage", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub coverage_min: Option<u8>,
+    /// Would any case notice? Remove each rule, and turn accept and drop, one at a time; prints what goes unnoticed, exits 1 then.
+    #[arg(long, conflicts_with = "diff")]
+    pub mutate: bool,
+    /// Run every case with this ruleset too and print the packets whose verdicts differ; exits 1 when some do.
+    #[arg(long, value_name = "RULESET")]
+    pub diff: Option<PathBuf>,
+    /// Run again whenever a suite or a ruleset file changes.
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// How `test` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Report {
+    /// For people, case by case as they end.
+    Pretty,
+    /// One JSON document.
+    Json,
+    /// JUnit's XML.
+    Junit,
+    /// The Test Anything Protocol.
+    Tap,
 }
 
 /// How `validate` prints.

@@ -7,6 +7,7 @@
 //! | `client`, `sse` | HTTP/1.1 and server-sent events over the daemon's Unix socket |
 //! | `operation`, `progress` | follow an `up` or `down`, cancel it on Ctrl-C |
 //! | `spec_file` | read a spec and its overlay, load them |
+//! | `suite` | firewall suites: files, filter, the worker that judges |
 //! | `exec` | the exec socket: terminal or pipes, signals, exit status |
 //! | `failure`, `ui`, `escape`, `table` | what people and programs get to see |
 //!
@@ -24,6 +25,7 @@ mod operation;
 mod progress;
 mod spec_file;
 mod sse;
+mod suite;
 mod table;
 mod ui;
 

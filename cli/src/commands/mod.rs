@@ -16,6 +16,7 @@ mod pki;
 mod plan;
 mod schema;
 mod status;
+mod test;
 mod up;
 mod validate;
 
@@ -38,6 +39,7 @@ pub fn run(cli: Cli, ui: &Ui) -> Result<u8, Failure> {
     let global = &cli.global;
     match cli.command {
         Command::Validate { spec, explain, .. } => validate::run(ui, &spec, explain),
+        Command::Test(options) => test::run(ui, &options),
         Command::Init { file } => init::run(ui, &file),
         Command::Schema => schema::run(ui),
         Command::Completions { shell } => completions::run(ui, shell),
@@ -75,9 +77,7 @@ pub fn run(cli: Cli, ui: &Ui) -> Result<u8, Failure> {
             block_on(credentials::run(ui, &Client::new(global)?, &query))?
         }
         Command::Diagnose { world } => block_on(diagnose::run(ui, &Client::new(global)?, world.as_deref()))?,
-        Command::Drift { world, follow } => {
-            block_on(drift::run(ui, &Client::new(global)?, world.as_deref(), follow))?
-        }
+        Command::Drift { world, follow } => block_on(drift::run(ui, &Client::new(global)?, world.as_deref(), follow))?,
         Command::Exec { target, tty, no_tty, exec_socket, command } => {
             let options = exec::Options { target, tty, no_tty, exec_socket, command };
             exec::run(&Client::new(global)?, &options)
@@ -99,6 +99,6 @@ fn duration(millis: u64) -> String {
 }
 
 /// `1 change`, `2 changes`.
-fn count(number: usize, noun: &str) -> String {
+pub(crate) fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }

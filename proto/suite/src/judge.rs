@@ -40,6 +40,8 @@ pub struct Judged<'a> {
     pub message: Option<String>,
     /// Its packets, in order; empty when none was sent.
     pub packets: Vec<JudgedPacket<'a>>,
+    /// The rules that outcomes name, or all of them when that was asked for.
+    pub rules: Vec<RuleInfo>,
     /// Milliseconds in all, on the engine's side.
     pub millis: f64,
 }
@@ -63,8 +65,14 @@ pub struct JudgedPacket<'a> {
 
 /// Judges a case by what the engine answered.
 pub fn judge<'a>(case: &'a Case, result: CaseResult) -> Judged<'a> {
-    let whole =
-        |outcome, message: String| Judged { case, outcome, message: Some(message), packets: Vec::new(), millis: 0.0 };
+    let whole = |outcome, message: String| Judged {
+        case,
+        outcome,
+        message: Some(message),
+        packets: Vec::new(),
+        rules: Vec::new(),
+        millis: 0.0,
+    };
     match (result, &case.load_error) {
         (CaseResult::LoadFailed(errors), wanted) => {
             let place = |error: &netengine_lab_proto::LoadError| match error.line {
@@ -115,7 +123,7 @@ fn packets(case: &Case, answer: CaseAnswer) -> Judged<'_> {
     }
     let outcome = judged.iter().map(|packet| packet.outcome).max().unwrap_or(Outcome::Passed);
     let millis = (setup_micros + run_micros) as f64 / 1000.0;
-    Judged { case, outcome, message: None, packets: judged, millis }
+    Judged { case, outcome, message: None, packets: judged, rules: rules.into_inner(), millis }
 }
 
 /// What differs, one line each.

@@ -11,13 +11,16 @@
 //! | [`case`] | a case with what it expects, complete |
 //! | [`judge`](mod@judge) | what was expected against what was observed |
 //! | [`report`] | for people, as JSON, JUnit and TAP |
+//! | [`coverage`](mod@coverage), [`mutate`] | which rules packets reach, and whether a changed rule is noticed |
 //! | [`verdict`] | the words of verdicts, and which meets an expectation |
 #![forbid(unsafe_code)]
 
 pub mod case;
+pub mod coverage;
 pub mod file;
 pub mod judge;
 pub mod load;
+pub mod mutate;
 pub mod packet;
 pub mod report;
 pub mod topology;

@@ -61,7 +61,7 @@ impl Run<'_> {
 }
 
 /// Replaces what a terminal or an XML reader would take for a command.
-fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     let shown = |c: char| match c {
         '\n' | '\t' => c,
         c if c.is_control() => '\u{fffd}',

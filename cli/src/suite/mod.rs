@@ -1,0 +1,9 @@
+//! Firewall suites: their files, which of their cases, who judges them, and what else is made of them.
+
+pub mod compare;
+pub mod engine;
+pub mod filter;
+pub mod jobs;
+pub mod mutate;
+pub mod read;
+pub mod watch;

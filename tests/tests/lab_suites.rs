@@ -1,0 +1,324 @@
+//! `netengine test` by an ordinary user, without any daemon: verdicts, formats, exit codes, and what hostile rulesets get.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Output, Stdio},
+};
+
+use netengine_tests::{ALICE, BIN, DEADLINE, Host, signal};
+use serde_json::Value;
+
+/// What the README shows.
+const FIRST: &str = "tests:
+  - name: only SSH is let in
+    tags: [quick]
+    rules: |
+      table inet filter {
+        chain input {
+          type filter hook input priority 0; policy drop;
+          tcp dport 22 accept
+        }
+      }
+    packets:
+      - {dst_port: 22, expected_verdict: ACCEPT}
+      - {dst_port: 80, expected_verdict: DROP}
+";
+
+fn text(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+/// Runs `netengine test` on a suite with these words, as alice.
+fn test(host: &Host, suite: &str, words: &[&str]) -> (Option<i32>, String, String) {
+    let file = host.file("suite.yaml", suite);
+    text(&host.cli(ALICE, &[&["test", file.as_str()], words].concat()))
+}
+
+fn json(host: &Host, suite: &str) -> (Option<i32>, Value) {
+    let (code, out, error) = test(host, suite, &["--json"]);
+    (code, serde_json::from_str(&out).unwrap_or_else(|why| panic!("{why}: {out}{error}")))
+}
+
+#[test]
+fn the_first_suite_is_green_and_a_wrong_one_red_with_the_deciding_rule() {
+    let host = Host::bare();
+    let (code, out, error) = test(&host, FIRST, &[]);
+    assert_eq!(code, Some(0), "{out}{error}");
+    assert!(out.contains("ok only SSH is let in") && out.contains("1 passed, 0 failed"), "{out}");
+    let (code, out, _) = test(&host, &FIRST.replace("{dst_port: 80", "{dst_port: 22"), &[]);
+    assert_eq!(code, Some(1), "{out}");
+    assert!(out.contains("expected DROP, got ACCEPT"), "{out}");
+    assert!(out.contains("decided by `tcp dport 22 accept`") && out.contains("suite.yaml:8:11"), "{out}");
+}
+
+#[test]
+fn every_format_tells_the_same() {
+    let host = Host::bare();
+    let suite = FIRST.replace("expected_verdict: DROP", "expected_verdict: ACCEPT");
+    let (code, out) = json(&host, &suite);
+    assert_eq!(code, Some(1));
+    let packet = &out["tests"][0]["packets"][1];
+    assert_eq!((packet["expected"].as_str(), packet["verdict"].as_str()), (Some("ACCEPT"), Some("DROP")), "{out}");
+    assert_eq!(packet["rule"]["chain"], "input");
+    assert_eq!(packet["rule"]["handle"], Value::Null, "the policy decided: {packet}");
+    let accepted = &out["tests"][0]["packets"][0];
+    assert_eq!(accepted["delivered"]["node"], "fw");
+    assert_eq!(accepted["rule"]["text"], "tcp dport 22 accept");
+    let (code, out, _) = test(&host, &suite, &["--format", "junit"]);
+    assert_eq!(code, Some(1));
+    assert!(out.contains("failures=\"1\"") && out.contains("expected ACCEPT, got DROP"), "{out}");
+    let (code, out, _) = test(&host, &suite, &["--format", "tap"]);
+    assert_eq!(code, Some(1));
+    assert!(out.contains("1..1\nnot ok 1 - only SSH is let in"), "{out}");
+}
+
+#[test]
+fn a_bad_suite_or_command_is_told_with_its_place_and_nothing_runs() {
+    let host = Host::bare();
+    let (code, out, error) = test(&host, &FIRST.replace("dst_port: 80", "dst_prot: 80"), &[]);
+    assert_eq!((code, out.as_str()), (Some(2), ""), "{error}");
+    assert!(error.contains("suite.yaml:13:") && error.contains("dst_prot"), "{error}");
+    let (code, _, error) = test(&host, FIRST, &["--filter", "tag:quick and"]);
+    assert_eq!(code, Some(2), "{error}");
+    let missing = text(&host.cli(ALICE, &["test", "/nowhere.yaml"]));
+    assert_eq!(missing.0, Some(2), "{}", missing.2);
+}
+
+#[test]
+fn a_filter_chooses_and_fail_fast_stops() {
+    let host = Host::bare();
+    let red = FIRST.replace("expected_verdict: DROP", "expected_verdict: ACCEPT");
+    let more = FIRST.lines().skip(1).map(|line| format!("{line}\n")).collect::<String>().replace("only", "again only");
+    let suite = format!("{red}{more}");
+    let (code, out, _) = test(&host, &suite, &["--filter", "again"]);
+    assert_eq!(code, Some(0), "{out}");
+    let (code, out, error) = test(&host, &suite, &["--fail-fast", "--jobs", "1"]);
+    assert_eq!(code, Some(1));
+    assert!(out.contains("0 passed, 1 failed") && error.contains("1 of 2 cases"), "{out}{error}");
+}
+
+#[test]
+fn the_kernel_judges_what_the_other_tool_gets_wrong() {
+    let host = Host::bare();
+    let suite = "
+- name: dropped at raw priority, though a later chain accepts
+  rules: |
+    table ip t {
+      chain early { type filter hook prerouting priority raw; tcp dport 22 drop; }
+      chain late { type filter hook input priority 0; policy drop; tcp dport 22 accept; }
+    }
+  packets: [{dst_port: 22, expect: {verdict: drop, chain: early}}]
+- name: IPv6 is left open by rules for IPv4
+  rules: |
+    table ip t { chain c { type filter hook input priority 0; policy drop; } }
+  packets:
+    - {dst_port: 22, expect: {verdict: drop}}
+    - {src_ip: fd00::1, dst_ip: fd00::2, dst_port: 22, expect: {verdict: accept, delivered_to: fw}}
+- name: an answered SYN is one packet
+  rules: |
+    table inet t { chain c { type filter hook input priority 0; policy drop; tcp dport 22 accept; } }
+  packets: [{dst_port: 22, expect: {verdict: accept, reply: synack, delivered_to: fw}}]
+- name: a closed port is accepted and reset by the host, not rejected by a rule
+  listeners: none
+  rules: |
+    table inet t { chain c { type filter hook input priority 0; policy accept; } }
+  packets: [{dst_port: 22, expect: {verdict: accept, reply: reset}}]
+- name: rejected
+  rules: |
+    table inet t { chain c { type filter hook input priority 0; tcp dport 22 reject with tcp reset; } }
+  packets: [{dst_port: 22, expect: {verdict: reject, reply: reset}}]
+- name: 120 packets, 20 of them alike
+  rules: |
+    table inet t { chain c { type filter hook input priority 0; policy drop; tcp dport 22 accept; } }
+  packets:
+    - {dst_port: 22, count: 100, sport_step: 1, expect: {verdict: accept}}
+    - {dst_port: 23, count: 20, expect: {verdict: drop}}
+- name: the third of each packet within a limit is dropped
+  rules: |
+    table inet t {
+      chain c { type filter hook input priority 0; policy drop; udp dport 53 limit rate 1/hour burst 2 packets accept; }
+    }
+  packets:
+    - {protocol: udp, dst_port: 53, count: 2, expect: {verdict: accept}}
+    - {protocol: udp, dst_port: 53, count: 3, expect: {verdict: drop}}
+- name: through the gateway with its destination translated
+  topology: gateway
+  rules: |
+    table ip t {
+      chain pre { type nat hook prerouting priority dstnat; tcp dport 8080 dnat to 10.0.2.2:80; }
+      chain f { type filter hook forward priority 0; policy drop; ip daddr 10.0.2.2 tcp dport 80 accept; }
+    }
+  packets:
+    - {dst_ip: 10.0.1.2, dst_port: 8080, expect: {verdict: accept, delivered_to: server, dst: 10.0.2.2, dport: 80}}
+    - {dst_port: 22, expect: {verdict: drop, chain: f}}
+- name: a rule may name the interfaces
+  topology: gateway
+  rules: |
+    table inet t { chain f { type filter hook forward priority 0; policy drop; iifname eth0 oifname eth1 accept; } }
+  packets:
+    - {dst_port: 80, expect: {verdict: accept, delivered_to: server}}
+    - {from: server, dst_ip: 10.0.1.1, tcp_flags: [S], expect: {verdict: drop}}
+";
+    let (code, out) = json(&host, suite);
+    assert_eq!(code, Some(0), "{out:#}");
+}
+
+#[test]
+fn a_hostile_ruleset_reads_nothing_and_hurts_nobody() {
+    let host = Host::bare();
+    // The suite's file is part of the host, and the last one is as the first.
+    test(&host, FIRST, &[]);
+    let before = host.snapshot();
+    for rules in [
+        "include \\\"/etc/shadow\\\"",
+        "include \\\"/etc/passwd\\\"",
+        "include \\\"/proc/self/environ\\\"",
+        "define x = \\\"y\\\"\\ninclude \\\"/etc/*\\\"",
+    ] {
+        let suite = format!("- {{rules: \"{rules}\", packets: [{{}}]}}");
+        let (code, out, error) = test(&host, &suite, &[]);
+        assert_eq!(code, Some(1), "{rules}: {out}{error}");
+        assert!(!out.contains("root:") && !out.contains("PATH="), "{out}");
+        assert!(out.contains("cannot load the ruleset"), "{out}");
+    }
+    let nul = "- {rules: \"table ip t {\\0}\", packets: [{}]}";
+    let deep = format!("- {{rules: \"{}\", packets: [{{}}]}}", "table ip t { chain c { ".repeat(5000));
+    let flush = "- {rules: \"flush ruleset\\ntable ip t { chain c { type filter hook input priority 0; policy drop; } }\",\
+                 packets: [{expect: {verdict: drop}}]}";
+    for (suite, wanted) in [(nul, 1), (deep.as_str(), 1), (flush, 0)] {
+        let (code, out, error) = test(&host, suite, &[]);
+        assert_eq!(code, Some(wanted), "{out}{error}");
+    }
+    let (code, out, _) = test(&host, FIRST, &[]);
+    assert_eq!(code, Some(0), "{out}");
+    assert_eq!(host.snapshot(), before, "something is left");
+}
+
+#[test]
+fn the_same_suite_says_the_same_every_time_and_beside_others() {
+    let host = Host::bare();
+    let file = host.file("suite.yaml", FIRST);
+    let strip = |output: &Output| {
+        let mut value: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        value["summary"]["millis"] = Value::Null;
+        for test in value["tests"].as_array_mut().expect("cases") {
+            test["millis"] = Value::Null;
+            for packet in test["packets"].as_array_mut().expect("packets") {
+                packet["millis"] = Value::Null;
+            }
+        }
+        value
+    };
+    let first = strip(&host.cli(ALICE, &["test", &file, "--json"]));
+    let results = std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..20).map(|_| scope.spawn(|| host.cli(ALICE, &["test", &file, "--json"]))).collect();
+        runs.into_iter().map(|run| strip(&run.join().expect("ends"))).collect::<Vec<_>>()
+    });
+    assert!(results.iter().all(|result| *result == first), "{first:#}\n{results:#?}");
+}
+
+#[test]
+fn a_killed_run_leaves_nothing() {
+    let host = Host::bare();
+    let many: String = (0..400)
+        .map(|n| {
+            FIRST
+                .lines()
+                .skip(1)
+                .map(|line| format!("{line}\n"))
+                .collect::<String>()
+                .replace("only", &format!("{n} only"))
+        })
+        .collect();
+    let file = host.file("suite.yaml", &format!("tests:\n{many}"));
+    let before = (host.snapshot(), host.processes().len());
+    let mut command = host.command(ALICE, &format!("{}/netengine", BIN));
+    let mut child = command.args(["test", &file]).stdout(Stdio::piped()).spawn().expect("starts");
+    // It is at work: it has told of a case.
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("readable");
+    assert!(line.starts_with("ok "), "{line}");
+    signal(&child, nix::sys::signal::Signal::SIGKILL);
+    child.wait().expect("waited for");
+    let until = std::time::Instant::now() + DEADLINE;
+    while (host.snapshot(), host.processes().len()) != before {
+        assert!(std::time::Instant::now() < until, "something is left: {:?}", host.processes());
+        std::thread::yield_now();
+    }
+}
+
+const TWO_RULES: &str = "- name: web
+  rules: |
+    table inet filter {
+      chain input {
+        type filter hook input priority 0; policy drop;
+        tcp dport 80 accept
+        tcp dport 443 accept
+      }
+    }
+  packets:
+    - {dst_port: 80, expected_verdict: ACCEPT}
+    - {dst_port: 81, expected_verdict: DROP}
+";
+
+#[test]
+fn coverage_names_the_rule_that_no_packet_reached() {
+    let host = Host::bare();
+    let (code, out, error) = test(&host, TWO_RULES, &["--coverage"]);
+    assert_eq!(code, Some(0), "{out}{error}");
+    assert!(out.contains("1 of 2 rules") && out.contains("suite.yaml:7:9: no packet reached `tcp dport 443"), "{out}");
+    let (code, out, _) = test(&host, TWO_RULES, &["--coverage", "--coverage-min", "51"]);
+    assert_eq!(code, Some(1), "{out}");
+    let (code, _, _) = test(&host, TWO_RULES, &["--coverage", "--coverage-min", "50"]);
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn mutants_that_no_case_notices_are_told() {
+    let host = Host::bare();
+    let (code, out, error) = test(&host, TWO_RULES, &["--mutate"]);
+    assert_eq!(code, Some(1), "{out}{error}");
+    assert!(out.contains("4 mutants, 2 unnoticed"), "{out}");
+    assert!(out.contains("suite.yaml:7:9: no case notices that `tcp dport 443 accept` is removed"), "{out}");
+    let more = format!("{TWO_RULES}    - {{dst_port: 443, expected_verdict: ACCEPT}}\n");
+    let (code, out, _) = test(&host, &more, &["--mutate"]);
+    assert_eq!(code, Some(0), "{out}");
+}
+
+#[test]
+fn two_rulesets_are_compared_packet_by_packet() {
+    let host = Host::bare();
+    let other =
+        "table inet filter { chain input { type filter hook input priority 0; policy drop; tcp dport 81 accept; } }";
+    let other = host.file("other.nft", other);
+    let (code, out, error) = test(&host, TWO_RULES, &["--diff", &other]);
+    assert_eq!(code, Some(1), "{out}{error}");
+    assert!(
+        out.contains("ACCEPT became DROP") && out.contains("DROP became ACCEPT  by `tcp dport 81 accept`"),
+        "{out}"
+    );
+    let same =
+        "table inet filter { chain input { type filter hook input priority 0; policy drop; tcp dport 80 accept; } }";
+    let same = host.file("same.nft", same);
+    let (code, out, _) = test(&host, TWO_RULES, &["--diff", &same]);
+    assert_eq!(code, Some(0), "{out}");
+}
+
+#[test]
+fn a_watched_suite_runs_again_when_it_changes() {
+    let host = Host::bare();
+    let file = host.file("watched/suite.yaml", FIRST);
+    let mut command = host.command(ALICE, &format!("{BIN}/netengine"));
+    let mut child = command.args(["test", "--watch", &file]).stdout(Stdio::piped()).spawn().expect("starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut until = |wanted: &str| {
+        let found = lines.by_ref().map(|line| line.expect("readable")).find(|line| line.contains(wanted));
+        found.unwrap_or_else(|| panic!("it ended before it said {wanted:?}"));
+    };
+    until("1 passed, 0 failed");
+    host.file("watched/suite.yaml", &FIRST.replace("expected_verdict: DROP", "expected_verdict: ACCEPT"));
+    until("0 passed, 1 failed");
+    signal(&child, nix::sys::signal::Signal::SIGKILL);
+    child.wait().expect("waited for");
+}
