@@ -3,6 +3,8 @@
 pub mod listing;
 pub mod prepare;
 mod scan;
+#[cfg(test)]
+mod tests;
 
 pub use listing::Listing;
 pub use prepare::{Prepared, prepare};

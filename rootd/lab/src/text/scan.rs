@@ -72,6 +72,8 @@ pub fn scan<'a>(text: &'a str, mut tell: impl FnMut(Event<'_>)) {
     let mut stack: Vec<Block> = Vec::new();
     let mut words: Vec<&'a str> = Vec::new();
     let mut from: Option<Place> = None;
+    // Statements around anonymous chains, which go on after them.
+    let mut around: Vec<(Option<Place>, Vec<&'a str>)> = Vec::new();
     let mut last = Place::default();
     let (mut line, mut start) = (1_u32, 0_usize);
     let mut at = 0;
@@ -113,6 +115,9 @@ pub fn scan<'a>(text: &'a str, mut tell: impl FnMut(Event<'_>)) {
                     words.clear();
                     from = None;
                 }
+                if block == Block::Anonymous {
+                    around.push((from.take(), std::mem::take(&mut words)));
+                }
                 stack.push(block);
             }
             b'}' => {
@@ -131,8 +136,10 @@ pub fn scan<'a>(text: &'a str, mut tell: impl FnMut(Event<'_>)) {
                 last = place;
                 if let Some(block) = stack.pop() {
                     tell(Event::Close { block: &block, to: place });
-                    if matches!(block, Block::Elements | Block::Anonymous) {
-                        // The statement around it goes on; what it began with is told already for an anonymous chain.
+                    // The statement around these goes on.
+                    if block == Block::Anonymous {
+                        (from, words) = around.pop().unwrap_or_default();
+                    } else if block == Block::Elements {
                         from = from.or(Some(place));
                     }
                 }

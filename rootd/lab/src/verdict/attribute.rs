@@ -30,7 +30,8 @@ pub fn attribute(window: &Window, facts: &Facts) -> (Vec<Evidence>, u64) {
                     open.insert(key, Stretch { owner, hook: hook_of(facts, *node, trace) });
                 }
                 let Some(stretch) = open.get(&key) else {
-                    orphans += 1;
+                    // Of fragments of IPv6 the kernel sends no headers; that our own table saw one tells nothing of rules.
+                    orphans += u64::from(trace.table != facts.tracer);
                     continue;
                 };
                 if let Some(own) = stretch.owner.and_then(|owner| evidence.get_mut(owner)) {
@@ -186,8 +187,9 @@ pub fn replies(window: &Window, _facts: &Facts, evidence: &mut [Evidence], refus
         let refusal = matches!(reply, Reply::Reset | Reply::IcmpError { .. });
         let free = |n: &&usize| evidence[**n].reply.is_none();
         // A refusal is of a rule that refuses or, as any answer, of a host that the packet reached.
-        let fits = |n: &&usize| if refusal && refused[**n] { true } else { !evidence[**n].deliveries.is_empty() };
-        let chosen = candidates.iter().filter(free).find(fits).or(candidates.iter().find(free));
+        let by_rule = candidates.iter().filter(free).find(|n| refusal && refused[**n]);
+        let by_host = || candidates.iter().filter(free).find(|n| !evidence[**n].deliveries.is_empty());
+        let chosen = by_rule.or_else(by_host).or_else(|| candidates.iter().find(free));
         if let Some(chosen) = chosen {
             evidence[*chosen].reply = Some(reply);
         }

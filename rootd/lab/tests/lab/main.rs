@@ -1,4 +1,5 @@
 //! The engine against the real kernel. Needs a host that lets users make user namespaces.
 
 mod case;
+mod truth;
 mod verdicts;
