@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fs, io, os::unix::fs::OpenOptionsExt, path::Path};
 
+use crate::discard::Discard;
+
 use nix::{
     libc,
     mount::{MntFlags, MsFlags, mount, umount2},
@@ -106,9 +108,12 @@ pub fn raise_descriptors() -> io::Result<()> {
 ///
 /// # Errors
 /// The kernel's refusal; a kernel without Landlock is none, for there are no files anyway.
-pub fn limit() -> io::Result<()> {
+pub fn limit() -> io::Result<Discard> {
     landlock().map_err(io::Error::other)?;
-    seccomp().map_err(io::Error::other)
+    // Landlock is inherited by threads made after it, seccomp is given to all that are there.
+    let discard = Discard::start()?;
+    seccomp().map_err(io::Error::other)?;
+    Ok(discard)
 }
 
 fn landlock() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -192,6 +197,6 @@ fn seccomp() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let arch = if cfg!(target_arch = "aarch64") { TargetArch::aarch64 } else { TargetArch::x86_64 };
     let filter = SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, arch)?;
     let program: BpfProgram = filter.try_into()?;
-    seccompiler::apply_filter(&program)?;
+    seccompiler::apply_filter_all_threads(&program)?;
     Ok(())
 }

@@ -14,11 +14,13 @@
 //! | [`netlink`], [`build`] | a topology by rtnetlink |
 //! | [`nft`] | the process that reads rulesets |
 //! | [`watch`] | sockets that inject and observe |
+//! | [`discard`] | closing what a case leaves behind |
 //! | [`run`] | one case from request to answer |
 //! | [`worker`], [`client`], [`wire`] | cases over a socket |
 
 pub mod build;
 pub mod client;
+pub mod discard;
 pub mod isolate;
 pub mod netlink;
 pub mod nft;

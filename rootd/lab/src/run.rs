@@ -20,6 +20,7 @@ use netengine_proto::bounded::Bounded;
 
 use crate::{
     build::{Built, build, ready},
+    discard::Discard,
     nft::{Answer, Mode, Nft, messages},
     text::{Listing, prepare, prepare::SourceRule},
     verdict::{Facts, NodeFacts, Sent, Window, judge},
@@ -40,6 +41,8 @@ pub struct Engine {
     pub barrier: Barrier,
     /// `/proc/sys/net` of whatever namespace is current.
     pub settings: PathBuf,
+    /// Closes what cases leave behind.
+    pub discard: Discard,
 }
 
 /// Why a case ended early.
@@ -92,7 +95,9 @@ impl Engine {
         let begun = Instant::now();
         let deadline = begun + Duration::from_millis(u64::from(request.limits.timeout_ms));
         let mut run = Run { request, watch: &mut watch, barrier: &mut self.barrier, nonce: Nonce::FIRST, deadline };
-        let (packets, lost_messages) = run.all(&facts)?;
+        let done = run.all(&facts);
+        self.discard.give(Box::new((watch, built)));
+        let (packets, lost_messages) = done?;
         let run_micros = begun.elapsed().as_micros() as u64;
         let rules = rules(&facts, &packets, request.limits.all_rules);
         let failed = |_| Stop::Answer(CaseResult::Failed { message: "the answer is too long".into() });

@@ -6,6 +6,7 @@ use netengine_lab_proto::{CaseRequest, CaseResult};
 
 use crate::{
     build,
+    discard::Discard,
     nft::Nft,
     run::{Engine, settings_directory},
     watch::Barrier,
@@ -13,17 +14,17 @@ use crate::{
 };
 
 /// Answers cases until the other side closes. The process is in its sandbox already, and limited after this function has made what is for
-/// all cases: `limit` is called then.
+/// all cases: `limit` is called then, and makes the threads that close things, so that they are limited too.
 ///
 /// # Errors
 /// When the worker cannot go on; the process must end.
-pub fn serve(mut socket: UnixStream, mut nft: Nft, limit: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+pub fn serve(mut socket: UnixStream, mut nft: Nft, limit: impl FnOnce() -> io::Result<Discard>) -> io::Result<()> {
     nft.limit()?;
     let settings = settings_directory().to_path_buf();
     build::barrier(&settings).map_err(io::Error::other)?;
     let barrier = Barrier::open()?;
-    limit()?;
-    let mut engine = Engine { nft, barrier, settings };
+    let discard = limit()?;
+    let mut engine = Engine { nft, barrier, settings, discard };
     while let Some(request) = wire::read::<CaseRequest>(&mut socket)? {
         let result: CaseResult = engine.run(&request)?;
         wire::write(&mut socket, &result)?;

@@ -7,7 +7,8 @@ use netengine_lab_proto::Verdict;
 use crate::case::{simple, tcp, udp, worker};
 
 /// Loads the ruleset in a namespace of its own, tries each (protocol, address, port) with Python's own sockets from another, and prints what
-/// each got: a connection or an echo, a refusal, or nothing within a second.
+/// each got: a connection or an echo, a refusal, or nothing
+/// within 2.5 s: an ICMPv6 error that comes while connect() still holds the socket is only acted on with the next SYN, a second later.
 const SCRIPT: &str = r#"
 import os, socket, subprocess, sys, time
 sh = lambda *a, **k: subprocess.run(a, check=True, **k)
@@ -40,7 +41,7 @@ TRY = '''
 import socket, sys
 proto, addr, port = sys.argv[1:]
 s = socket.socket(socket.AF_INET6 if ":" in addr else socket.AF_INET, socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM)
-s.settimeout(1.0)
+s.settimeout(2.5)
 try:
     s.connect((addr, int(port)))
     if proto == "udp": s.send(b"x"); s.recv(10)
