@@ -284,8 +284,11 @@ pub enum SecretKind {
 #[derive(Debug, Clone, Args)]
 pub struct TestArgs {
     /// The suites, YAML or JSON.
-    #[arg(required = true, value_name = "SUITE")]
+    #[arg(required_unless_present = "derive", value_name = "SUITE")]
     pub suites: Vec<PathBuf>,
+    /// Print a suite of boundary packets for this ruleset, with the verdicts that the kernel gives, for you to read.
+    #[arg(long, value_name = "RULESET", conflicts_with_all = ["suites", "coverage", "mutate", "diff", "watch", "filter", "trace"])]
+    pub derive: Option<PathBuf>,
     /// How to print.
     #[arg(long, value_enum, default_value_t = Report::Pretty)]
     pub format: Report,

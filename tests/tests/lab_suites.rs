@@ -322,3 +322,33 @@ fn a_watched_suite_runs_again_when_it_changes() {
     signal(&child, nix::sys::signal::Signal::SIGKILL);
     child.wait().expect("waited for");
 }
+
+#[test]
+fn a_derived_suite_holds_for_its_ruleset_and_sees_a_change() {
+    let host = Host::bare();
+    let rules = "table inet filter {
+  set ports { type inet_service; flags interval; elements = { 8000-8010 } }
+  chain input {
+    type filter hook input priority 0; policy drop;
+    ct state established,related accept
+    ip saddr 192.168.7.0/24 tcp dport { 22, 80 } accept
+    tcp dport @ports accept
+    meta l4proto ipv6-icmp accept
+    udp dport 53 reject
+  }
+}
+";
+    let path = host.file("derived/rules.nft", rules);
+    let derived = host.cli(ALICE, &["test", "--derive", &path]);
+    let (code, out, error) = text(&derived);
+    assert_eq!(code, Some(0), "{out}{error}");
+    for wanted in ["dst_port: 81", "192.168.8.0", "verdict: accept", "verdict: drop", "verdict: reject"] {
+        assert!(out.contains(wanted), "{wanted} is missing in {out}");
+    }
+    let suite = host.file("derived/suite.yaml", &out);
+    let (code, report, error) = text(&host.cli(ALICE, &["test", &suite]));
+    assert_eq!(code, Some(0), "{report}{error}");
+    host.file("derived/rules.nft", &rules.replace("22, 80", "22, 81"));
+    let (code, report, _) = text(&host.cli(ALICE, &["test", &suite]));
+    assert_eq!(code, Some(1), "{report}");
+}

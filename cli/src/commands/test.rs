@@ -11,7 +11,7 @@ use netengine_suite::{
 use crate::{
     args::{Report, TestArgs},
     failure::Failure,
-    suite::{compare, filter::Filter, jobs, mutate, read, watch},
+    suite::{compare, derive, filter::Filter, jobs, mutate, read, watch},
     ui::Ui,
 };
 
@@ -20,6 +20,10 @@ use crate::{
 /// # Errors
 /// Class `usage` or `spec` for suites that cannot be read or are wrong, class `engine` when no worker can be started.
 pub fn run(ui: &Ui, args: &TestArgs) -> Result<u8, Failure> {
+    if let Some(ruleset) = &args.derive {
+        let jobs = jobs::Jobs { most: args.jobs.map(usize::from), fail_fast: false };
+        return derive::run(ui, ruleset, &jobs);
+    }
     if !args.watch {
         return once(ui, args);
     }

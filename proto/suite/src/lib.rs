@@ -12,11 +12,13 @@
 //! | [`judge`](mod@judge) | what was expected against what was observed |
 //! | [`report`] | for people, as JSON, JUnit and TAP |
 //! | [`coverage`](mod@coverage), [`mutate`] | which rules packets reach, and whether a changed rule is noticed |
+//! | [`derive`] | boundary packets from a ruleset |
 //! | [`verdict`] | the words of verdicts, and which meets an expectation |
 #![forbid(unsafe_code)]
 
 pub mod case;
 pub mod coverage;
+pub mod derive;
 pub mod file;
 pub mod judge;
 pub mod load;
