@@ -327,11 +327,11 @@ fn octets(address: IpAddr) -> Vec<u8> {
 }
 
 /// The barrier: a pair of links in the current namespace, both up. Frames sent into the first arrive at the second after everything that this
-/// processor had to do before: both go through the same queue.
+/// processor had to do before: both go through the same queue. The namespace is returned.
 ///
 /// # Errors
 /// [`BuildError`] with what was refused.
-pub fn barrier(settings: &Path) -> Result<(), BuildError> {
+pub fn barrier(settings: &Path) -> Result<OwnedFd, BuildError> {
     let refused = |(_, source)| BuildError::Request { node: "barrier".into(), what: "link".into(), source };
     fs::write(settings.join("ipv6/conf/default/disable_ipv6"), "1").map_err(BuildError::Namespace)?;
     let route = Netlink::route().map_err(BuildError::Namespace)?;
@@ -350,5 +350,6 @@ pub fn barrier(settings: &Path) -> Result<(), BuildError> {
     batch.request(NEWLINK, 0, &link_header(2, UP, UP));
     batch.request(NEWLINK, 0, &link_header(3, UP, UP));
     batch.request(GETLINK, 0, &link_header(2, 0, 0));
-    route.transact(&batch).map_err(refused)
+    route.transact(&batch).map_err(refused)?;
+    sys::namespace_of(route.fd()).map_err(BuildError::Namespace)
 }

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     os::fd::AsFd,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -82,9 +83,10 @@ impl Engine {
         for (node, here) in topology.nodes.iter().zip(&built) {
             nodes.push(self.load(request, node, here)?);
         }
+        let tested = topology.nodes.iter().position(|node| node.name == topology.tested).unwrap_or(0);
         let traced: Vec<bool> = nodes.iter().map(|node| node.traced).collect();
         let mut watch = Watch::open(request, &built, &traced)?;
-        let facts = Facts::new(nodes, TRACER);
+        let facts = Facts::new(nodes, tested, TRACER);
         let patience = Instant::now() + Duration::from_millis(u64::from(request.limits.timeout_ms));
         if !ready(topology, &built, patience)
             .map_err(|error| Stop::Answer(CaseResult::Failed { message: error.to_string() }))?
@@ -170,7 +172,7 @@ fn load_failed(node: &Node, messages: Vec<(String, Option<(u32, u32)>)>) -> Stop
 }
 
 /// Tracing for IPv4 and IPv6: always there, so that each hook a packet reached is known, even where the ruleset has no chain.
-const INET_TRACER: &str = "table inet netengine_trace {
+pub const INET_TRACER: &str = "table inet netengine_trace {
  chain prerouting { type filter hook prerouting priority -2147483648; meta nftrace set 1; }
  chain input { type filter hook input priority -2147483648; meta nftrace set 1; }
  chain forward { type filter hook forward priority -2147483648; meta nftrace set 1; }
@@ -373,7 +375,10 @@ impl Run<'_> {
         let (interface, src, dst) = way.ok_or_else(|| "a packet's node has no way out".to_owned())?;
         let frames = match &packet.content {
             Content::Frame(frame) => vec![frame.to_vec()],
-            Content::Typed(spec) => frames(spec, Ether { src, dst }, nonce).map_err(|error| error.to_string())?,
+            Content::Typed(spec) => {
+                let dst = neighbour_of(&topology.nodes[node], spec.dst).unwrap_or(dst);
+                frames(spec, Ether { src, dst }, nonce).map_err(|error| error.to_string())?
+            }
         };
         for frame in frames {
             if sent.network.is_empty()
@@ -387,6 +392,16 @@ impl Run<'_> {
         }
         Ok(sent)
     }
+}
+
+/// The Ethernet address that a node's own stack would send to, from its permanent neighbours and its routes.
+fn neighbour_of(node: &Node, dst: IpAddr) -> Option<[u8; 6]> {
+    let known = |address| node.neighbours.iter().find(|n| n.address == address).map(|n| n.mac);
+    let via = || {
+        let fitting = node.routes.iter().filter(|route| route.to.contains(&dst));
+        fitting.max_by_key(|route| route.to.prefix_len()).and_then(|route| known(route.via?))
+    };
+    known(dst).or_else(via)
 }
 
 /// Nothing else may be in flight beside a packet whose nonce is not of our choice.

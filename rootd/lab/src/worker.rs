@@ -1,14 +1,17 @@
 //! The worker: reads cases, runs them, answers.
 
-use std::{io, os::unix::net::UnixStream};
+use std::{
+    io,
+    os::{fd::AsFd, unix::net::UnixStream},
+};
 
 use netengine_lab_proto::{CaseRequest, CaseResult};
 
 use crate::{
     build,
     discard::Discard,
-    nft::Nft,
-    run::{Engine, settings_directory},
+    nft::{Answer, Mode, Nft},
+    run::{Engine, INET_TRACER, settings_directory},
     watch::Barrier,
     wire,
 };
@@ -21,7 +24,11 @@ use crate::{
 pub fn serve(mut socket: UnixStream, mut nft: Nft, limit: impl FnOnce() -> io::Result<Discard>) -> io::Result<()> {
     nft.limit()?;
     let settings = settings_directory().to_path_buf();
-    build::barrier(&settings).map_err(io::Error::other)?;
+    let namespace = build::barrier(&settings).map_err(io::Error::other)?;
+    // While some namespace traces, the kernel need not patch its code for the first rule of each case that does (static keys).
+    if nft.run(Mode::Load, namespace.as_fd(), INET_TRACER)? != Answer::Done(String::new()) {
+        return Err(io::Error::other("cannot trace packets: the kernel lacks nftables or its tracing"));
+    }
     let barrier = Barrier::open()?;
     let discard = limit()?;
     let mut engine = Engine { nft, barrier, settings, discard };

@@ -1,6 +1,6 @@
 //! One packet's evidence to its verdict.
 
-use netengine_lab_proto::{Hook, HopKind, HopVerdict, PacketOutcome, Reply, Verdict, limits::PATH_HOPS};
+use netengine_lab_proto::{Delivery, Hook, HopKind, HopVerdict, PacketOutcome, Reply, Verdict, limits::PATH_HOPS};
 use netengine_proto::bounded::Bounded;
 
 use super::{Evidence, Facts, Sent, reference};
@@ -27,7 +27,8 @@ pub fn decide(sent: &Sent, mut own: Evidence, settled: bool, missed: u64, facts:
     let stopped = stop(&own);
     // A copy made by `dup` carries the same bytes; that it arrived says nothing of the original.
     let copied = (0..own.hops.len()).any(|at| words(&own, facts, at, &["dup"]));
-    let delivered = if copied && stopped.is_some() { None } else { own.deliveries.pop() };
+    let delivered =
+        if copied && stopped.is_some() { None } else { own.deliveries.pop().or_else(|| answered(sent, &own, facts)) };
     let (verdict, reason) = if missed > 0 {
         (Verdict::Inconclusive, Some(format!("{missed} trace messages were lost or not understood")))
     } else if own.unknown > 0 {
@@ -62,6 +63,12 @@ pub fn decide(sent: &Sent, mut own: Evidence, settled: bool, missed: u64, facts:
         untraced: own.traces == 0,
         millis: 0,
     }
+}
+
+/// Of ARP no socket tells that it was received; that it was answered does.
+fn answered(sent: &Sent, own: &Evidence, facts: &Facts) -> Option<Delivery> {
+    let heard = sent.packet.is_none() && own.reply == Some(Reply::Neighbour);
+    heard.then(|| super::delivery(facts, facts.tested, None, None)).flatten()
 }
 
 /// The last rule that accepted, or the last policy.

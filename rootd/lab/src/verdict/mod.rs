@@ -87,6 +87,8 @@ pub struct NodeFacts {
 pub struct Facts {
     /// The nodes, in the topology's order.
     pub nodes: Vec<NodeFacts>,
+    /// The tested one.
+    tested: usize,
     /// Texts by rule.
     texts: BTreeMap<(usize, Family, String, u64), String>,
     /// A rule sets nftrace itself: silence of the trace proves nothing.
@@ -97,7 +99,7 @@ pub struct Facts {
 
 impl Facts {
     /// Indexes what is known.
-    pub fn new(nodes: Vec<NodeFacts>, tracer: &'static str) -> Self {
+    pub fn new(nodes: Vec<NodeFacts>, tested: usize, tracer: &'static str) -> Self {
         let mut texts = BTreeMap::new();
         for (index, node) in nodes.iter().enumerate() {
             for ((family, table, _), rules) in &node.listing.rules {
@@ -107,7 +109,7 @@ impl Facts {
             }
         }
         let untraces = texts.values().any(|text| text.contains("nftrace"));
-        Self { nodes, texts, untraces, tracer }
+        Self { nodes, tested, texts, untraces, tracer }
     }
 
     /// The text of the rule a hop speaks of; handles are unique in their table.

@@ -28,7 +28,7 @@ fn listing() -> Listing {
 
 fn facts() -> Facts {
     let node = |name: &str, listing| NodeFacts { name: NodeName::parse(name).expect("name"), listing, traced: true };
-    Facts::new(vec![node("client", Listing::default()), node("fw", listing())], TRACER)
+    Facts::new(vec![node("client", Listing::default()), node("fw", listing())], 1, TRACER)
 }
 
 fn packet(nonce: u16, sport: u16, dport: u16) -> Packet {

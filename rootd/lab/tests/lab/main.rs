@@ -1,6 +1,7 @@
 //! The engine against the real kernel. Needs a host that lets users make user namespaces.
 
 mod case;
+mod families;
 mod hostile;
 mod truth;
 mod verdicts;
