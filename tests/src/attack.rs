@@ -29,7 +29,7 @@ pub const SPAWN_SOCKET: &str = "/run/netengine/spawn.sock";
 pub const ROOTD_PROCESSES: [(&str, u64); 6] = [
     ("netengine-rootd", 0),
     ("ne-rootd-net", 1 << 12),
-    ("ne-rootd-ns", 1 << 21 | 1 << 12),
+    ("ne-rootd-ns", 1 << 21 | 1 << 13 | 1 << 12),
     ("ne-rootd-watch", 0),
     ("ne-rootd-spawn", 1 << 21 | 1 << 18 | 1 << 7 | 1 << 6 | 1 << 8),
     ("ne-holder", 0),

@@ -156,8 +156,14 @@ impl Broker {
             Program::Gateway => OurProgram::Gateway,
             Program::Prober(host) => OurProgram::Prober(host),
         };
+        // Router advertisements take a raw socket, and the program that sends them has no capability to open one.
+        let input = match program {
+            OurProgram::Gateway => self.workers.open_solicitations(&held_node.ns).await?,
+            OurProgram::Worldd | OurProgram::Prober(_) => None,
+        };
+        let handed: Vec<_> = input.iter().map(AsFd::as_fd).collect();
         let request = SpawnRequest::Program { world: world.id, program, files };
-        let process = self.spawn(about, &request, &held_node.ns, &[]).await?;
+        let process = self.spawn(about, &request, &held_node.ns, &handed).await?;
         let settled = process.wait(|state| *state != State::Starting, START_TIME).await;
         let errno = match settled {
             Some(State::Running) => return Ok(process.id),

@@ -140,6 +140,17 @@ impl Workers {
         }
     }
 
+    /// Opens the raw ICMPv6 socket of a router's program in a namespace; `None` where the kernel has no IPv6.
+    ///
+    /// # Errors
+    /// [`RootError`].
+    pub async fn open_solicitations(&self, ns: &OwnedFd) -> Result<Option<OwnedFd>, RootError> {
+        match self.ns(NsRequest::Solicitations, &[ns.as_fd()]).await? {
+            (NsReply::Made, mut sockets) => Ok(sockets.pop()),
+            _ => Err(RootError::Restarting),
+        }
+    }
+
     /// Whether a namespace has these settings.
     ///
     /// # Errors

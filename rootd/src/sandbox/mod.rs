@@ -30,12 +30,13 @@ pub fn lock_net() -> io::Result<()> {
 }
 
 /// The ns worker: CAP_SYS_ADMIN to make and enter namespaces, CAP_NET_ADMIN so that its sockets carry it
-/// (net/netlink/af_netlink.c, `netlink_ns_capable` asks for opener and user); files only below /proc/sys/net.
+/// (net/netlink/af_netlink.c, `netlink_ns_capable` asks for opener and user), CAP_NET_RAW for the one raw socket of a router's
+/// program; files only below /proc/sys/net.
 ///
 /// # Errors
 /// As [`lock_broker`].
 pub fn lock_ns(settings: &OwnedFd) -> io::Result<()> {
-    caps::keep(&[Capability::CAP_SYS_ADMIN, Capability::CAP_NET_ADMIN])?;
+    caps::keep(&[Capability::CAP_SYS_ADMIN, Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW])?;
     landlock::restrict(&[landlock::Allow::Settings(settings)])?;
     seccomp::install(seccomp::Role::Ns)
 }

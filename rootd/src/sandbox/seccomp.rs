@@ -39,6 +39,8 @@ enum When {
     Without(u8, u64),
     /// Argument `.0` has all of the bits `.1`.
     With(u8, u64),
+    /// The first three arguments equal these.
+    Exactly([u64; 3]),
 }
 
 type Rule = (libc::c_long, When);
@@ -60,22 +62,27 @@ fn compile(role: Role) -> Result<BpfProgram, seccompiler::BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     for (call, when) in role_rules(role) {
         let entry = rules.entry(call).or_default();
-        if let Some(condition) = condition(when)? {
-            entry.push(SeccompRule::new(vec![condition])?);
+        let conditions = conditions(when)?;
+        if !conditions.is_empty() {
+            entry.push(SeccompRule::new(conditions)?);
         }
     }
     let arch = if cfg!(target_arch = "aarch64") { TargetArch::aarch64 } else { TargetArch::x86_64 };
     SeccompFilter::new(rules, otherwise, listed, arch)?.try_into()
 }
 
-fn condition(when: When) -> Result<Option<SeccompCondition>, seccompiler::BackendError> {
+fn conditions(when: When) -> Result<Vec<SeccompCondition>, seccompiler::BackendError> {
     // The kernel reads all these arguments as 32 bits; comparing 64 would let garbage above pass for another value.
     let dword = SeccompCmpArgLen::Dword;
     Ok(match when {
-        When::Always => None,
-        When::Equals(place, value) => Some(SeccompCondition::new(place, dword, SeccompCmpOp::Eq, value)?),
-        When::Without(place, bits) => Some(SeccompCondition::new(place, dword, SeccompCmpOp::MaskedEq(bits), 0)?),
-        When::With(place, bits) => Some(SeccompCondition::new(place, dword, SeccompCmpOp::MaskedEq(bits), bits)?),
+        When::Always => vec![],
+        When::Equals(place, value) => vec![SeccompCondition::new(place, dword, SeccompCmpOp::Eq, value)?],
+        When::Without(place, bits) => vec![SeccompCondition::new(place, dword, SeccompCmpOp::MaskedEq(bits), 0)?],
+        When::With(place, bits) => vec![SeccompCondition::new(place, dword, SeccompCmpOp::MaskedEq(bits), bits)?],
+        When::Exactly(values) => {
+            let equal = |(place, value)| SeccompCondition::new(place, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
+            (0..).zip(values).map(equal).collect::<Result<_, _>>()?
+        }
     })
 }
 
@@ -90,7 +97,7 @@ fn role_rules(role: Role) -> Vec<Rule> {
     parts.concat()
 }
 
-use When::{Always, Equals, With, Without};
+use When::{Always, Equals, Exactly, With, Without};
 
 const PROT_EXEC: u64 = libc::PROT_EXEC as u64;
 
@@ -182,11 +189,20 @@ const WATCH: &[Rule] = &[
     (libc::SYS_epoll_pwait, Always),   // the wait, where glibc has no epoll_wait
 ];
 
+/// The arguments of socket(2) for [`crate::sys::netns::solicitations`].
+const SOLICITATIONS: [u64; 3] = [
+    libc::AF_INET6 as u64,
+    (libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) as u64,
+    libc::IPPROTO_ICMPV6 as u64,
+];
+
 /// Namespaces and their settings.
 const NS: &[Rule] = &[
     (libc::SYS_unshare, Equals(0, libc::CLONE_NEWNET as u64)), // make a network namespace, nothing else
     (libc::SYS_setns, Equals(1, libc::CLONE_NEWNET as u64)),   // enter a network namespace, nothing else
     (libc::SYS_socket, Equals(0, libc::AF_NETLINK as u64)),    // sockets inside it
+    (libc::SYS_socket, Exactly(SOLICITATIONS)),                // a router's raw ICMPv6 socket, no other raw one
+    (libc::SYS_setsockopt, Equals(1, libc::IPPROTO_ICMPV6 as u64)), // its filter
     (libc::SYS_bind, Equals(2, size_of::<libc::sockaddr_nl>() as u64)), // joining their groups
     (libc::SYS_ioctl, Equals(1, 0x894c)),                      // SIOCGSKNS: the descriptor of it
     (libc::SYS_openat, Always),                                // settings; Landlock bounds where

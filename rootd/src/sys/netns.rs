@@ -39,6 +39,30 @@ pub fn netlink(protocol: Netlink) -> io::Result<OwnedFd> {
     Ok(nix::sys::socket::socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?)
 }
 
+/// Opens a raw ICMPv6 socket in the calling thread's network namespace that receives router solicitations and nothing else
+/// (RFC 3542, section 3.2). Needs CAP_NET_RAW. Whoever holds it can send any ICMPv6 message in that namespace, and undo
+/// the filter, which spares it the others' messages and is no fence.
+pub fn solicitations() -> io::Result<OwnedFd> {
+    const ICMPV6_FILTER: libc::c_int = 1; // linux/icmpv6.h
+    const SOLICITATION: usize = 133;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = nix::sys::socket::socket(AddressFamily::Inet6, SockType::Raw, flags, SockProtocol::IcmpV6)?;
+    // A bit that is set blocks its type (net/ipv6/raw.c, `icmpv6_filter`).
+    let mut filter = [u32::MAX; 8];
+    filter[SOLICITATION / 32] &= !(1 << (SOLICITATION % 32));
+    // SAFETY: the option takes eight words; pointer and length describe those on our stack.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_ICMPV6,
+            ICMPV6_FILTER,
+            filter.as_ptr().cast(),
+            size_of_val(&filter) as libc::socklen_t,
+        )
+    };
+    if set < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
+}
+
 /// A descriptor of the network namespace that `socket` lives in (linux/sockios.h: `SIOCGSKNS`). Needs CAP_NET_ADMIN.
 pub fn of_socket(socket: impl AsFd) -> io::Result<OwnedFd> {
     const SIOCGSKNS: libc::Ioctl = 0x894c;

@@ -50,12 +50,13 @@ fn at<T, E: std::convert::Into<io::Error>>(step: ExecStep, result: Result<T, E>)
 
 /// What a program of ours starts from.
 #[derive(Debug)]
-#[allow(missing_docs, reason = "the fields are those of SpawnRequest::Program")]
+#[allow(missing_docs, reason = "the fields are those of SpawnRequest::Program and its descriptors")]
 pub struct ProgramStart<'a> {
     pub site: &'a Site,
     pub world: WorldId,
     pub program: OurProgram,
     pub files: Option<WorldFiles>,
+    pub input: Option<OwnedFd>,
     pub ns: OwnedFd,
     pub leash: OwnedFd,
 }
@@ -74,12 +75,14 @@ pub struct CommandStart {
 }
 
 /// The attendant of a program of ours; never returns.
-pub fn program(start: &ProgramStart<'_>) -> ! {
+pub fn program(mut start: ProgramStart<'_>) -> ! {
     process::set_name(c"ne-attendant");
     // The run directory is shared with userd's group by its mode.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o027));
-    match start_program(start) {
+    match start_program(&start) {
         Ok(child) => {
+            // The program has it now, and nobody else.
+            drop(start.input.take());
             let _ = report(&start.leash, &Report::Running);
             let ended = watch::until_end(child, &start.leash, None);
             let _ = report(&start.leash, &Report::Ended(ended));
@@ -173,7 +176,8 @@ fn start_program(start: &ProgramStart<'_>) -> Result<Pid, Stopped> {
     let null = at(ExecStep::Fork, std::fs::File::options().read(true).write(true).open("/dev/null"))?;
     // What it says before its log is open, for the report of its end.
     let last_words = at(ExecStep::WorldFiles, last_words())?;
-    launch(&[null.as_fd(), null.as_fd(), last_words.as_fd()], false, 0o027, &arguments, &[])
+    let input = start.input.as_ref().map_or(null.as_fd(), AsFd::as_fd);
+    launch(&[input, null.as_fd(), last_words.as_fd()], false, 0o027, &arguments, &[])
 }
 
 /// A directory of the world's own: made if missing, never through a link, ours.

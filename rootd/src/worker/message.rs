@@ -54,12 +54,15 @@ pub enum NsRequest {
         /// Whether the node has a policy.
         policy: bool,
     },
+    /// Open the raw ICMPv6 socket of a router's program in the namespace whose descriptor comes along. Answer: `Made` with
+    /// [it], or with nothing where the kernel has no IPv6.
+    Solicitations,
 }
 
 /// From the ns worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum NsReply {
-    /// To `Create`, `Open` and `Watch`.
+    /// To `Create`, `Open`, `Watch` and `Solicitations`.
     Made,
     /// To `Compare`: whether they are as wanted.
     Compared(bool),
@@ -237,7 +240,7 @@ pub struct User {
 /// To the spawn worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum SpawnRequest {
-    /// Start a program of ours. Descriptors: [namespace, leash].
+    /// Start a program of ours. Descriptors: [namespace, leash]; for `Gateway` also [its standard input], a raw ICMPv6 socket.
     Program {
         /// Whose run directory.
         world: WorldId,

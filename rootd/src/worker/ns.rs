@@ -76,6 +76,15 @@ fn serve(places: &Places, request: &NsRequest, fds: &[OwnedFd]) -> Result<(NsRep
             enter()?;
             Ok((NsReply::Made, watch::sockets(*policy).map_err(failed(Operation::Watch, "a namespace"))?))
         }
+        NsRequest::Solicitations => {
+            enter()?;
+            let opened = match netns::solicitations() {
+                // A kernel without IPv6 has no routers to advertise.
+                Err(error) if error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT) => Vec::new(),
+                opened => vec![opened.map_err(failed(Operation::StartProgram, "a raw ICMPv6 socket"))?],
+            };
+            Ok((NsReply::Made, opened))
+        }
         NsRequest::Compare(settings) => {
             enter()?;
             let mut equal = true;

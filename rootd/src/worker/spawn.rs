@@ -15,7 +15,7 @@ use super::{
     attendant,
     channel::{Channel, encode},
     erase, holder,
-    message::{Erased, Failure, SpawnReply, SpawnRequest},
+    message::{Erased, Failure, OurProgram, SpawnReply, SpawnRequest},
 };
 use crate::{
     sandbox,
@@ -67,10 +67,15 @@ pub fn run(mut channel: Channel, site: &Site) {
 fn serve(site: &Site, request: SpawnRequest, fds: Vec<OwnedFd>) -> Result<SpawnReply, Failure> {
     match request {
         SpawnRequest::Program { world, program, files } => {
+            let mut fds = fds;
+            // No other program is handed anything.
+            let input = if fds.len() == 3 && program == OurProgram::Gateway { fds.pop() } else { None };
             let [ns, leash] = take(fds)?;
             if fork(Into::NewPid)? == Forked::Child {
-                fds::close_others(&[ns.as_fd(), leash.as_fd()]);
-                attendant::program(&attendant::ProgramStart { site, world, program, files, ns, leash });
+                let kept: Vec<_> =
+                    [Some(&ns), Some(&leash), input.as_ref()].into_iter().flatten().map(AsFd::as_fd).collect();
+                fds::close_others(&kept);
+                attendant::program(attendant::ProgramStart { site, world, program, files, input, ns, leash });
             }
             Ok(SpawnReply::Done)
         }

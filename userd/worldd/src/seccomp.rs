@@ -97,6 +97,7 @@ pub const RULES: &[Rule] = &[
     rule_when(libc::SYS_fcntl, &[Is(1, libc::F_GETFL)], "the standard library checks descriptors"),
     rule_when(libc::SYS_fcntl, &[Is(1, libc::F_GETFD)], "the standard library checks descriptors in debug builds"),
     rule_when(libc::SYS_ioctl, &[Is(1, libc::FIONBIO as i32)], "sockets are made non-blocking"),
+    rule_when(libc::SYS_ioctl, &[Is(1, libc::SIOCGIFINDEX as i32)], "the index of a link by its name"),
     rule_when(libc::SYS_fcntl, &[Is(1, libc::F_SETFD)], "databases are closed on exec"),
     rule_when(libc::SYS_fcntl, &[Is(1, libc::F_GETLK)], "databases are locked"),
     rule_when(libc::SYS_fcntl, &[Is(1, libc::F_SETLK)], "databases are locked"),

@@ -5,14 +5,20 @@
 //! 2. No core file and not dumpable: no other process of our uid can read our memory (prctl(2), PR_SET_DUMPABLE). And
 //!    as many descriptors as the hard limit allows: every address of a service is a socket.
 //! 3. Enter the world's directory; from here on every path is a plain name in it.
-//! 4. Bind the control socket. Connections wait in its queue until step 8.
+//! 4. Bind the control socket. Connections wait in its queue until step 8. A router's services find out whether standard
+//!    input is the raw ICMPv6 socket that rootd opened for them; nothing else is inherited.
 //! 5. Open the log. Failures so far go to standard error, later ones to the log.
 //! 6. Landlock: only that directory, and the data directory where there is one.
 //! 7. seccomp: only the system calls on the list.
 //! 8. One runtime on one thread, with a thread for each database and two for hashes: serve until `Stop`, SIGTERM or SIGINT; then close all sockets, remove the control
 //!    socket and exit with status 0.
 
-use std::{ffi::OsString, io, os::unix::process::CommandExt, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io,
+    os::{fd::OwnedFd, unix::process::CommandExt},
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use nix::sys::{
@@ -31,7 +37,7 @@ use crate::{
     arguments::{Arguments, Role},
     control::{self, Connections, Desk},
     landlock, log, prober, seccomp,
-    services::{self, Services},
+    services::{self, Services, advert},
     socket,
 };
 
@@ -81,6 +87,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
 
     std::env::set_current_dir(&arguments.dir).with_context(|| format!("cannot enter {}", arguments.dir.display()))?;
     let listener = socket::create(&arguments.control)?;
+    let is_gateway = arguments.role == Role::Gateway;
+    let solicitations =
+        if is_gateway { advert::inherited().context("cannot prepare the raw ICMPv6 socket")? } else { None };
     if let Some(data) = &arguments.data {
         std::fs::read_dir(data).with_context(|| format!("cannot use the data directory {}", data.display()))?;
     }
@@ -96,13 +105,17 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         .build()
         .context("cannot start the runtime")?;
     let name = arguments.control.clone();
-    let served = LocalSet::new().block_on(&runtime, serve(arguments, listener));
+    let served = LocalSet::new().block_on(&runtime, serve(arguments, listener, solicitations));
     socket::delete(&name).context("cannot remove the control socket")?;
     served
 }
 
 /// Step 8.
-async fn serve(arguments: Arguments, listener: std::os::unix::net::UnixListener) -> anyhow::Result<()> {
+async fn serve(
+    arguments: Arguments,
+    listener: std::os::unix::net::UnixListener,
+    solicitations: Option<OwnedFd>,
+) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let listener = UnixListener::from_std(listener).context("cannot use the control socket")?;
@@ -112,7 +125,7 @@ async fn serve(arguments: Arguments, listener: std::os::unix::net::UnixListener)
     let (connections, counts) = Connections::new();
     let is_prober = matches!(arguments.role, Role::Prober(_));
     let services = match &arguments.role {
-        Role::Gateway => Services::gateway(),
+        Role::Gateway => Services::gateway(solicitations).context("cannot use the raw ICMPv6 socket")?,
         _ => Services::world(arguments.data),
     };
     let desk = Desk { role: arguments.role, services: jobs, stop };

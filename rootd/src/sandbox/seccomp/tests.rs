@@ -33,6 +33,11 @@ fn call((number, when): Rule, altered: bool) -> io::Result<()> {
         Equals(place, value) => all[usize::from(place)] = if altered { value ^ 0x40 } else { value },
         Without(place, bits) => all[usize::from(place)] = if altered { bits } else { 0 },
         With(place, bits) => all[usize::from(place)] = if altered { 0 } else { bits },
+        // The last one: another protocol is another kind of socket.
+        Exactly(values) => {
+            all[..3].copy_from_slice(&values);
+            all[2] ^= u64::from(altered) * 0x40;
+        }
     }
     let [a, b, c, d, e, f] = all;
     // SAFETY: the kernel refuses the junk (bad descriptors, addresses and sizes), so no memory of this process is

@@ -4,13 +4,16 @@
 //! that must go is closed before its successor is bound. Each service is a module with the same three verbs: `apply` makes
 //! it what the spec says and touches nothing else, `close`, and `health`, per address.
 
+pub mod advert;
 pub mod api;
 pub mod check;
 pub mod clock;
+pub mod dhcp;
 pub mod dns;
 pub mod files;
 pub mod https;
 pub mod identity;
+pub mod link;
 pub mod listeners;
 pub mod logout;
 pub mod names;
@@ -21,7 +24,7 @@ pub mod resolver;
 pub mod resolver_certificate;
 pub mod world;
 
-use std::{panic::AssertUnwindSafe, path::PathBuf};
+use std::{io, os::fd::OwnedFd, panic::AssertUnwindSafe, path::PathBuf};
 
 use futures::FutureExt;
 use netengine_proto::{
@@ -31,7 +34,10 @@ use netengine_proto::{
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
-use self::{check::Wanted, resolver::Resolver, world::World};
+use self::{advert::Advertiser, check::Wanted, dhcp::Dhcp, resolver::Resolver, world::World};
+
+/// The phase that ANDs are of.
+pub const PHASE_OF_ANDS: u8 = 7;
 
 /// What the owner of the services is asked.
 #[derive(Debug)]
@@ -75,6 +81,8 @@ pub enum Services {
 pub struct Gateway {
     revision: String,
     resolver: Resolver,
+    dhcp: Dhcp,
+    advertiser: Advertiser,
 }
 
 impl Services {
@@ -83,9 +91,13 @@ impl Services {
         Self::World(Box::new(World::new(data)))
     }
 
-    /// The services of its router.
-    pub fn gateway() -> Self {
-        Self::Gateway(Box::default())
+    /// The services of its router; `solicitations` is the raw ICMPv6 socket that rootd handed over.
+    ///
+    /// # Errors
+    /// When the event loop refuses the socket.
+    pub fn gateway(solicitations: Option<OwnedFd>) -> io::Result<Self> {
+        let advertiser = Advertiser::new(solicitations)?;
+        Ok(Self::Gateway(Box::new(Gateway { advertiser, ..Gateway::default() })))
     }
 
     /// Owns the services until every sender of the queue is gone, then closes them.
@@ -98,7 +110,7 @@ impl Services {
         }
         match &mut self {
             Self::World(world) => world.close().await,
-            Self::Gateway(gateway) => gateway.resolver.close().await,
+            Self::Gateway(gateway) => gateway.close().await,
         }
     }
 
@@ -143,11 +155,22 @@ impl Gateway {
             Some(spec) => self.resolver.apply(spec, &desired).await,
             None => self.resolver.close().await,
         }
+        let is_wanted = desired.up_to >= PHASE_OF_ANDS;
+        let ands = if is_wanted { &desired.ands[..] } else { &[] };
+        self.dhcp.apply(ands).await;
+        self.advertiser.apply(ands, &self.resolver.addresses_v6());
         self.revision = desired.revision;
     }
 
+    async fn close(&mut self) {
+        self.advertiser.close();
+        self.dhcp.close().await;
+        self.resolver.close().await;
+    }
+
     fn health(&self) -> Health {
-        Health { revision: self.revision.clone(), services: self.resolver.health(), ..Health::default() }
+        let services = [self.resolver.health(), self.dhcp.health(), self.advertiser.health()].concat();
+        Health { revision: self.revision.clone(), services, ..Health::default() }
     }
 }
 

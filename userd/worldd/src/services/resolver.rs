@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     io,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -162,6 +162,16 @@ impl Resolver {
         self.inside = None;
         self.plan = None;
         self.forward = None;
+    }
+
+    /// Where it answers over IPv6.
+    pub fn addresses_v6(&self) -> Vec<Ipv6Addr> {
+        let all = self.plan.iter().flat_map(|plan| &plan.resolvers);
+        all.filter_map(|address| match address {
+            IpAddr::V6(v6) => Some(*v6),
+            IpAddr::V4(_) => None,
+        })
+        .collect()
     }
 
     /// How each address is.

@@ -7,6 +7,7 @@ mod confined;
 mod control;
 mod harness;
 mod https;
+mod leases;
 mod names;
 mod ntp;
 mod prober;
