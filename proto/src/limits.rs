@@ -23,6 +23,8 @@ pub const DOMAINS: usize = 1024;
 pub const ALLOW_RULES: usize = 4096;
 /// Port ranges of one rule.
 pub const PORT_RANGES: usize = 64;
+/// Port ranges of all rules of one policy: a rule in the kernel each, about a microsecond when the policy is replaced.
+pub const POLICY_PORT_RANGES: usize = 16_384;
 /// Flows one domain may have open through the router unless its plan says less (nf_conntrack(5): an entry takes about 400
 /// bytes, and the table of a namespace holds 262,144).
 pub const DOMAIN_FLOWS: u32 = 16_384;

@@ -463,6 +463,24 @@ pub enum PlanFault {
 
 /// Which bound was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    /// A domain's link is not a bridge of its node.
+    #[error("domain {0} is not a bridge of its node")]
+    NotABridge(String),
+    /// A domain may have no flows open at all.
+    #[error("domain {0} may have no flow")]
+    NoFlows(String),
+    /// The first port of a range is above its last.
+    #[error("ports {0} to {1} are upside down")]
+    PortRange(u16, u16),
+    /// The rules of a policy name more port ranges than [`crate::limits::POLICY_PORT_RANGES`].
+    #[error("policy has more than {0} port ranges")]
+    PortRanges(usize),
+    /// A route to loopback, link-local, multicast or reserved addresses.
+    #[error("there is no route to {0}")]
+    SpecialRoute(String),
+    /// A node with a policy chooses routes by source, past its policy.
+    #[error("node {0} has a policy and routes by source")]
+    SourceRoutes(String),
 pub enum LimitKind {
     /// [`crate::limits::WORLDS`].
     Worlds,

@@ -20,11 +20,14 @@ mod compare;
 mod encode;
 pub mod model;
 mod ports;
+mod raw;
 mod router;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use router::MARK;
+pub use text::RuleText;
 
 /// What a node with a policy needs to know of its world's plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +80,43 @@ pub fn table_name(world: WorldId) -> String {
 /// [`NetlinkError`]; on a refusal the former tables are still in force.
 pub fn replace(socket: &mut Netlink, world: WorldId, policy: &NodePolicy) -> Result<(), NetlinkError> {
     socket.transaction(encode::transaction(&table_name(world), &policy.tables()))
+}
+
+/// A rule as the kernel holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldRule {
+    /// The family of its table.
+    pub family: Family,
+    /// Its chain.
+    pub chain: String,
+    /// Its place in the chain, from 0.
+    pub place: usize,
+    /// Its handle, as traces name it.
+    pub handle: u64,
+    /// In nft(8)'s words; `None` for a rule that is not the policy's at this place.
+    pub text: Option<String>,
+}
+
+/// The rules of a world's tables, to tell which one a trace names.
+///
+/// # Errors
+/// [`NetlinkError`].
+pub fn rules(socket: &mut Netlink, world: WorldId, policy: &NodePolicy) -> Result<Vec<HeldRule>, NetlinkError> {
+    let mut held = Vec::new();
+    for table in policy.tables() {
+        let mut places = std::collections::HashMap::new();
+        for seen in compare::rules(socket, &table_name(world), table.family)? {
+            let next: &mut usize = places.entry(seen.chain.clone()).or_default();
+            let place = *next;
+            *next += 1;
+            let chain = table.chains.iter().find(|chain| chain.name == seen.chain);
+            let planned = chain.and_then(|chain| chain.rules.get(place));
+            let planned = planned.filter(|rule| compare::rule_equal(rule, &seen.expressions));
+            let text = planned.map(|rule| RuleText(rule).to_string());
+            held.push(HeldRule { family: table.family, chain: seen.chain, place, handle: seen.handle, text });
+        }
+    }
+    Ok(held)
 }
 
 /// Removes the tables, if they are there.

@@ -1,11 +1,15 @@
 //! Is a plan sound? Everything is refused before anything is touched.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 use netengine_proto::{
+    limits,
     net::IfName,
-    plan::{NetworkPlan, Node},
+    plan::{FlowKind, NetworkPlan, Node, Policy},
     root::PlanFault,
 };
 
@@ -40,6 +44,9 @@ pub fn check(plan: &NetworkPlan) -> Result<(), PlanFault> {
     }
     for node in plan.nodes.iter() {
         for route in node.routes.iter() {
+            if is_special(route.to) {
+                return Err(PlanFault::SpecialRoute(route.to.to_string()));
+            }
             if !seen.reaches(&node.node, route.via) || route.to.network().is_ipv4() != route.via.is_ipv4() {
                 return Err(PlanFault::Unreachable(route.to.to_string()));
             }
@@ -53,15 +60,30 @@ pub fn check(plan: &NetworkPlan) -> Result<(), PlanFault> {
                 return Err(PlanFault::Unreachable(source.from.to_string()));
             }
         }
-        for pair in node.policy.iter().flat_map(|policy| policy.forward.iter()) {
-            for name in [&pair.from, &pair.to] {
-                if !seen.links.contains(&(&node.node, name)) {
-                    return Err(PlanFault::UnknownLink(name.to_string()));
-                }
+        if let Some(policy) = &node.policy {
+            if !node.source_routes.is_empty() {
+                return Err(PlanFault::SourceRoutes(node.node.to_string()));
             }
+            seen.policy(&node.node, policy)?;
         }
     }
     Ok(())
+}
+
+/// Whether a route leads where no world's network is. The default route does not.
+fn is_special(to: IpNet) -> bool {
+    let default = to.prefix_len() == 0;
+    !default
+        && match to.network() {
+            IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.octets()[0] == 0 || v4.octets()[0] >= 224,
+            IpAddr::V6(v6) => {
+                v6.is_unspecified()
+                    || v6.is_loopback()
+                    || v6.is_unicast_link_local()
+                    || v6.is_multicast()
+                    || v6.to_ipv4_mapped().is_some()
+            }
+        }
 }
 
 #[derive(Default)]
@@ -73,6 +95,44 @@ struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
+    /// Whether a policy names links of its node, each domain once and none that may forward everything.
+    fn policy(&self, node: &Node, policy: &Policy) -> Result<(), PlanFault> {
+        let known = |name: &IfName| match self.links.contains(&(node, name)) {
+            true => Ok(()),
+            false => Err(PlanFault::UnknownLink(name.to_string())),
+        };
+        let mut taken = BTreeSet::new();
+        for name in policy.forward.iter().flat_map(|pair| [&pair.from, &pair.to]) {
+            known(name)?;
+            taken.insert(name);
+        }
+        for domain in policy.domains.iter() {
+            if !self.bridges.contains(&(node, &domain.link)) {
+                return Err(PlanFault::NotABridge(domain.link.to_string()));
+            }
+            if !taken.insert(&domain.link) {
+                return Err(PlanFault::Contradiction(domain.link.to_string()));
+            }
+            if domain.flows == 0 {
+                return Err(PlanFault::NoFlows(domain.link.to_string()));
+            }
+        }
+        let mut ranges = 0;
+        for rule in policy.allow.iter() {
+            known(&rule.from)?;
+            known(&rule.to)?;
+            let FlowKind::Ports(_, ports) = &rule.kind else { continue };
+            if let Some(range) = ports.iter().find(|range| range.first > range.last) {
+                return Err(PlanFault::PortRange(range.first.get(), range.last.get()));
+            }
+            ranges += ports.len();
+        }
+        if ranges > limits::POLICY_PORT_RANGES {
+            return Err(PlanFault::PortRanges(limits::POLICY_PORT_RANGES));
+        }
+        Ok(())
+    }
+
     fn link(&mut self, nodes: &BTreeSet<&Node>, node: &'a Node, name: &'a IfName) -> Result<(), PlanFault> {
         if !nodes.contains(node) {
             return Err(PlanFault::UnknownNode(node.to_string()));

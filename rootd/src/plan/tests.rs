@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use netengine_proto::{
     bounded::Bounded,
     ids::{Uid, WorldId},
-    net::{IfAddr, IfName, Mac},
-    plan::{BridgePlan, CableEnd, CablePlan, NetworkPlan, Node, NodePlan, Route},
+    net::{IfAddr, IfName, Mac, Transport},
+    plan::{
+        AllowRule, BridgePlan, CableEnd, CablePlan, DomainPolicy, FlowKind, ForwardPair, NetworkPlan, Node, NodePlan,
+        Policy, PortRange, Route, SourceRoute,
+    },
     root::PlanFault,
 };
 use proptest::prelude::*;
@@ -15,6 +18,7 @@ use super::{
     check::check,
     diff::{Action, Seen, diff},
     observed::{LinkKind, ObservedLink, ObservedNode},
+    settings::Settings,
 };
 use crate::netlink::{policy::TableState, request::LINK_GROUP};
 
@@ -136,7 +140,9 @@ impl Model {
         }
         for (node, action) in each() {
             match action {
-                Action::CreateBridge { index, name, mac } => self.add_link(node, *index, name, LinkKind::Bridge, *mac, 0),
+                Action::CreateBridge { index, name, mac } => {
+                    self.add_link(node, *index, name, LinkKind::Bridge, *mac, 0)
+                }
                 Action::CreateCable { index, name, mac, peer, peer_index, peer_name, peer_mac } => {
                     self.add_link(node, *index, name, LinkKind::Veth, *mac, *peer_index);
                     self.add_link(peer, *peer_index, peer_name, LinkKind::Veth, *peer_mac, *index);
@@ -308,4 +314,91 @@ fn contradictions_are_refused() {
         }),
         PlanFault::Unreachable(_)
     ));
+}
+
+#[test]
+fn a_policy_names_bridges_of_its_node_and_sound_rules() {
+    let link = IfName::numbered("br", 0);
+    let port = |number: u16| number.try_into().expect("a port");
+    let domain =
+        |link: &IfName, flows| DomainPolicy { link: link.clone(), opens: true, admits: true, masquerades: true, flows };
+    let rule = |to: &IfName, kind| AllowRule { from: link.clone(), to: to.clone(), kind };
+    let ports = |first, last| {
+        FlowKind::Ports(Transport::Tcp, bounded(vec![PortRange { first: port(first), last: port(last) }; 64]))
+    };
+    let pair = || ForwardPair { from: link.clone(), to: link.clone() };
+    let said = |policy: Policy| {
+        let mut plan = plan(2);
+        let mut nodes = plan.nodes.to_vec();
+        nodes[0].policy = Some(policy);
+        plan.nodes = bounded(nodes);
+        check(&plan)
+    };
+    let with = |domains: Vec<DomainPolicy>, allow: Vec<AllowRule>, forward: Vec<ForwardPair>| {
+        said(Policy {
+            domains: bounded(domains),
+            allow: bounded(allow),
+            forward: bounded(forward),
+            ..Policy::default()
+        })
+    };
+    let (cable, nowhere) = (IfName::numbered("p", 0), IfName::numbered("br", 9));
+    assert_eq!(with(vec![domain(&link, 1)], vec![rule(&link, ports(1, 65_535))], vec![]), Ok(()));
+    assert!(matches!(with(vec![domain(&cable, 1)], vec![], vec![]), Err(PlanFault::NotABridge(_))));
+    assert!(matches!(with(vec![domain(&nowhere, 1)], vec![], vec![]), Err(PlanFault::NotABridge(_))));
+    assert!(matches!(with(vec![domain(&link, 1), domain(&link, 1)], vec![], vec![]), Err(PlanFault::Contradiction(_))));
+    assert!(matches!(with(vec![domain(&link, 1)], vec![], vec![pair()]), Err(PlanFault::Contradiction(_))));
+    assert!(matches!(with(vec![domain(&link, 0)], vec![], vec![]), Err(PlanFault::NoFlows(_))));
+    assert!(matches!(with(vec![], vec![rule(&nowhere, FlowKind::Any)], vec![]), Err(PlanFault::UnknownLink(_))));
+    assert_eq!(with(vec![], vec![rule(&link, ports(2, 1))], vec![]), Err(PlanFault::PortRange(2, 1)));
+    // Row 37: a rule in the kernel for each range, so all of them are bounded before anything is touched.
+    let many = vec![rule(&link, ports(1, 2)); netengine_proto::limits::POLICY_PORT_RANGES / 64 + 1];
+    assert!(matches!(with(vec![], many, vec![]), Err(PlanFault::PortRanges(_))));
+}
+
+// Row 44.
+#[test]
+fn routes_lead_to_no_special_addresses_and_past_no_policy() {
+    let said = |to: &str, via: &str| {
+        let mut plan = plan(2);
+        let mut nodes = plan.nodes.to_vec();
+        let route = Route { to: to.parse().expect("a prefix"), via: via.parse().expect("an address") };
+        nodes[1].routes = bounded(vec![route]);
+        plan.nodes = bounded(nodes);
+        check(&plan)
+    };
+    for to in ["169.254.169.254/32", "169.254.0.0/16", "127.0.0.1/32", "0.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32"]
+    {
+        assert!(matches!(said(to, "10.0.0.1"), Err(PlanFault::SpecialRoute(_))), "{to}");
+    }
+    for to in ["fe80::/64", "::1/128", "ff02::1/128", "::ffff:10.0.0.0/104"] {
+        assert!(matches!(said(to, "fd00::1"), Err(PlanFault::SpecialRoute(_))), "{to}");
+    }
+    assert_eq!(said("0.0.0.0/0", "10.0.0.1"), Ok(()));
+    assert_eq!(said("192.168.0.0/16", "10.0.0.1"), Ok(()));
+    let mut plan = plan(1);
+    let mut nodes = plan.nodes.to_vec();
+    nodes[0].policy = Some(Policy::default());
+    nodes[0].source_routes = bounded(vec![SourceRoute {
+        from: "10.0.0.0/24".parse().expect("a prefix"),
+        link: IfName::numbered("br", 0),
+        via: "10.0.0.2".parse().expect("an address"),
+    }]);
+    plan.nodes = bounded(nodes);
+    assert!(matches!(check(&plan), Err(PlanFault::SourceRoutes(_))));
+}
+
+// Row 45.
+#[test]
+fn the_settings_are_a_closed_list_of_plain_places() {
+    for (forward, low_ports) in [(false, false), (false, true), (true, false), (true, true)] {
+        let all: Vec<_> = Settings { forward, low_ports }.all().collect();
+        assert_eq!(all.len(), 10);
+        for (place, value) in all {
+            let family = place.split('/').next();
+            assert!(matches!(family, Some("ipv4" | "ipv6" | "bridge")), "{place}");
+            assert!(place.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_-".contains(&byte)), "{place}");
+            assert!(value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'\t'), "{value}");
+        }
+    }
 }

@@ -2,18 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use netlink_packet_core::Emitable;
 use netlink_packet_netfilter::{
     NetfilterMessageInner,
     nftables::{
         ChainAttribute, ChainMessage, DataAttribute, ExpressionAttribute, Expressions, ListAttribute, NfTablesMessage,
-        RuleAttribute, RuleMessage, SetAttribute, SetElementAttribute, SetElementList, SetElementMessage, SetMessage,
-        TableAttribute, TableMessage,
+        RuleAttribute, RuleMessage, SetAttribute, SetElementList, SetElementMessage, SetMessage, TableAttribute,
+        TableMessage,
     },
 };
 
 use super::{
     encode::{Expression, base_attributes, expressions, message, set_facts, verdict},
-    model::{Chain, Elements, Family, Rule, Set, Table},
+    model::{Chain, Elements, Family, Rule, Set, Table, Verdict},
+    raw::{Raw, plain},
 };
 use crate::netlink::socket::{Netlink, NetlinkError};
 
@@ -90,31 +92,25 @@ fn elements_equal(socket: &mut Netlink, name: &str, family: Family, set: &Set) -
     let mut odd = false;
     let attributes = vec![SetElementList::Table(name.to_owned()), SetElementList::Set(set.name.into())];
     let question = NfTablesMessage::GetSetElement(SetElementMessage { attributes });
-    socket.dump(message(family, question, 0), |answer| {
-        let NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(list)) = answer.inner else { return };
-        for attribute in list.attributes {
-            let SetElementList::Elements(elements) = attribute else { continue };
-            for element in elements {
-                let ListAttribute::Element(parts) = element else { continue };
-                let (mut key, mut data) = (None, None);
-                for part in parts {
-                    match part {
-                        SetElementAttribute::Key(DataAttribute::Value(value)) => key = Some(value),
-                        SetElementAttribute::Data(value) => data = Some(value),
-                        _ => odd = true,
-                    }
-                }
-                match key {
-                    Some(key) => odd |= seen.insert(key, data).is_some(),
-                    None => odd = true,
-                }
+    socket.dump(Raw::of(message(family, question, 0)), |answer: Raw| {
+        for element in answer.elements() {
+            match element {
+                Some(element) => odd |= seen.insert(element.key, element.data).is_some(),
+                None => odd = true,
             }
         }
     })?;
+    let bytes = |data: DataAttribute| {
+        let mut bytes = vec![0; data.buffer_len()];
+        data.emit(&mut bytes);
+        plain(&bytes)
+    };
+    let value = |key: &[u8]| bytes(DataAttribute::Value(key.to_vec()));
     let same = match &set.elements {
-        Elements::Keys(keys) => seen.len() == keys.len() && keys.iter().all(|key| seen.get(key) == Some(&None)),
+        Elements::Keys(keys) => seen.len() == keys.len() && keys.iter().all(|key| seen.get(&value(key)) == Some(&None)),
         Elements::Verdicts(map) => {
-            seen.len() == map.len() && map.iter().all(|(key, to)| seen.get(key) == Some(&Some(verdict(to))))
+            let same = |(key, to): (&Vec<u8>, &Verdict)| seen.get(&value(key)) == Some(&Some(bytes(verdict(to))));
+            seen.len() == map.len() && map.iter().all(same)
         }
     };
     Ok(same && !odd)

@@ -9,6 +9,8 @@ use netengine_proto::{
     plan::{AllowRule, DomainPolicy, FlowKind, ForwardPair, InputPort, Policy, PortRange},
 };
 
+use netlink_packet_netfilter::nftables::{NfTablesMessage, RuleAttribute, RuleMessage};
+
 use super::{NodePolicy, Port, TableState, compare_with, delete, replace, table_name};
 use crate::{
     netlink::socket::{Netlink, NetlinkError},
@@ -156,6 +158,107 @@ fn whatever_somebody_changes_in_a_table_is_a_difference() {
                 continue;
             }
             assert_eq!(compare_with(socket, WORLD, Some(&policy)).expect("reads"), TableState::Differs, "{change}");
+        }
+    });
+}
+
+/// Every expression of nf_tables that any policy can become, by name and attribute types.
+fn emitted(policy: &NodePolicy) -> std::collections::BTreeSet<String> {
+    use netlink_packet_core::{NetlinkSerializable, NlaBuffer, NlasIterator};
+    let mut found = std::collections::BTreeSet::new();
+    for table in policy.tables() {
+        for rule in table.chains.iter().flat_map(|chain| &chain.rules) {
+            for expression in super::encode::expressions(rule) {
+                let message = super::encode::message(
+                    table.family,
+                    NfTablesMessage::NewRule(RuleMessage {
+                        attributes: vec![RuleAttribute::Expressions(vec![expression])],
+                    }),
+                    0,
+                );
+                let netlink_packet_core::NetlinkPayload::InnerMessage(inner) = message.payload else { unreachable!() };
+                let mut bytes = vec![0; inner.buffer_len()];
+                inner.serialize(&mut bytes);
+                // The header of nfnetlink, the list, its element: then name and data of the expression.
+                let inside = |bytes: &[u8]| -> Vec<(u16, Vec<u8>)> {
+                    NlasIterator::new(bytes)
+                        .map(|nla| nla.expect("well formed"))
+                        .map(|nla: NlaBuffer<&[u8]>| (nla.kind() & 0x3fff, nla.value().to_vec()))
+                        .collect()
+                };
+                let list = inside(&bytes[4..]);
+                let element = inside(&list[0].1);
+                let parts = inside(&element[0].1);
+                let name = String::from_utf8_lossy(&parts[0].1).trim_end_matches('\0').to_owned();
+                let kinds: Vec<_> = parts.get(1).map(|part| inside(&part.1)).unwrap_or_default();
+                let mut kinds: Vec<_> = kinds.into_iter().map(|(kind, _)| kind.to_string()).collect();
+                kinds.sort();
+                found.insert(format!("{name} {}", kinds.join(",")));
+            }
+        }
+    }
+    found
+}
+
+// Row 39: the list of all that the kernel's parser of expressions is ever given.
+#[test]
+fn the_kernel_is_told_twelve_kinds_of_expressions_and_no_more() {
+    let list = [
+        "bitwise 1,2,3,4,5,6",
+        "cmp 1,2,3",
+        "connlimit 1,2",
+        "counter ",
+        "ct 1,2",
+        "fib 1,2,3",
+        "immediate 1,2",
+        "lookup 1,2,3,5",
+        "lookup 1,2,5",
+        "masq ",
+        "meta 1,2",
+        "meta 2,3",
+        "payload 1,2,3,4",
+    ];
+    let found = emitted(&policy(8));
+    assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), list);
+}
+
+#[test]
+fn rules_are_told_with_their_handles_in_words() {
+    in_namespace(|socket| {
+        let policy = policy(2);
+        put(socket, &policy);
+        let rules = super::rules(socket, WORLD, &policy).expect("reads");
+        assert!(rules.iter().all(|rule| rule.text.is_some()), "{rules:?}");
+        let enter = rules.iter().find(|rule| rule.text.as_deref() == Some("oifname vmap @enter")).expect("there");
+        let listing = nft(&["--handle", "list", "chain", "inet", &table_name(WORLD), "forward"]);
+        assert!(listing.contains(&format!("oifname vmap @enter # handle {}\n", enter.handle)), "{listing}");
+        nft(&["insert", "rule", "inet", &table_name(WORLD), "in_nebr2", "accept"]);
+        let rules = super::rules(socket, WORLD, &policy).expect("reads");
+        let chain: Vec<_> = rules.iter().filter(|rule| rule.chain == "in_nebr2").map(|rule| &rule.text).collect();
+        assert_eq!(chain, [&None, &None]);
+    });
+}
+
+// Row 37: two chains, a few elements and rules for each domain, whatever their number.
+#[test]
+fn five_hundred_domains_are_replaced_in_one_transaction() {
+    let size = |domains: u16| {
+        let tables = policy(domains).tables();
+        let sets: usize = tables.iter().flat_map(|table| &table.sets).map(|set| set.elements.len()).sum();
+        let rules: usize = tables.iter().flat_map(|table| &table.chains).map(|chain| chain.rules.len()).sum();
+        sets + rules
+    };
+    // As many of each kind in both halves.
+    assert_eq!(size(496) - size(248), size(248) - size(0));
+    in_namespace(|socket| {
+        let (fewer, policy) = (policy(499), policy(500));
+        put(socket, &policy);
+        for wanted in [&fewer, &policy] {
+            let begun = std::time::Instant::now();
+            put(socket, wanted);
+            let replaced = begun.elapsed();
+            assert_eq!(compare_with(socket, WORLD, Some(wanted)).expect("reads"), TableState::Equal);
+            println!("replaced in {replaced:?}, compared in {:?}", begun.elapsed() - replaced);
         }
     });
 }
