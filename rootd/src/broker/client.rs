@@ -86,13 +86,21 @@ impl<Q: Serialize, R: DeserializeOwned + Send + 'static> Client<Q, R> {
         let (reading, answers) = (socket.clone(), waiting.clone());
         tokio::spawn(async move {
             let mut buffer = Vec::new();
-            while let Ok(received) = receive(&reading, &mut buffer).await {
-                let Ok(reply) = decode::<R>(&buffer[..received.bytes]) else { break };
+            let error = loop {
+                let received = match receive(&reading, &mut buffer).await {
+                    Ok(received) => received,
+                    Err(error) => break error,
+                };
+                let reply = match decode::<R>(&buffer[..received.bytes]) {
+                    Ok(reply) => reply,
+                    Err(error) => break error,
+                };
                 let answer = answers.lock().expect("no panic while held").pop_front();
-                let Some(answer) = answer else { break };
+                let Some(answer) = answer else { break io::Error::other("an answer that nobody waits for") };
                 // A caller that no longer waits lets the descriptors of its answer drop, which closes them.
                 let _ = answer.send((reply, received.fds));
-            }
+            };
+            tracing::error!(%error, worker = std::any::type_name::<Q>(), "a worker is not heard any more");
             answers.lock().expect("no panic while held").clear();
             gone.notify_one();
         });

@@ -92,16 +92,24 @@ impl Watch {
         let (reading, taken, told) = (socket.clone(), heard.clone(), more.clone());
         tokio::spawn(async move {
             let mut buffer = Vec::new();
-            while let Ok(received) = receive(&reading, &mut buffer).await {
-                let Ok(reply) = decode::<WatchReply>(&buffer[..received.bytes]) else { break };
+            let error = loop {
+                let received = match receive(&reading, &mut buffer).await {
+                    Ok(received) => received,
+                    Err(error) => break error,
+                };
+                let reply = match decode::<WatchReply>(&buffer[..received.bytes]) {
+                    Ok(reply) => reply,
+                    Err(error) => break error,
+                };
                 let mut heard = taken.lock().expect("no panic while held");
                 if !heard.take(reply) {
-                    break;
+                    break io::Error::other("an answer that nobody waits for");
                 }
                 if !heard.fresh.is_empty() {
                     told.notify_one();
                 }
-            }
+            };
+            tracing::error!(%error, "the watch worker is not heard any more");
             taken.lock().expect("no panic while held").waiting.clear();
             gone.notify_one();
         });

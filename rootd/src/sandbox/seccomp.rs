@@ -89,7 +89,8 @@ fn conditions(when: When) -> Result<Vec<SeccompCondition>, seccompiler::BackendE
 fn role_rules(role: Role) -> Vec<Rule> {
     let parts: &[&[Rule]] = match role {
         Role::Broker => &[RUNTIME, MESSAGES, BROKER],
-        Role::Net | Role::Holder => &[RUNTIME, MESSAGES],
+        Role::Net => &[RUNTIME, MESSAGES, NET],
+        Role::Holder => &[RUNTIME, MESSAGES],
         Role::Ns => &[RUNTIME, MESSAGES, NS],
         Role::Watch => &[RUNTIME, MESSAGES, WATCH],
         Role::Spawn => &[DENIED],
@@ -178,6 +179,11 @@ const BROKER: &[Rule] = &[
     (libc::SYS_unlinkat, Always),      // the same, where glibc has no unlink
     (libc::SYS_statx, Always),         // file sizes
     (libc::SYS_newfstatat, Always),    // file sizes
+];
+
+/// Policies as large as they come are sent at once.
+const NET: &[Rule] = &[
+    (libc::SYS_setsockopt, Equals(1, libc::SOL_SOCKET as u64)), // room for one in a netlink socket's buffer
 ];
 
 /// Waiting on thousands of sockets.
