@@ -82,8 +82,14 @@ impl World {
 
     /// Starts a script in the vantage host `core`; it ends with the guard.
     pub fn background(&self, script: &str) -> Background {
+        self.background_at("core", script)
+    }
+
+    /// As [`World::background`], in another vantage host.
+    pub fn background_at(&self, vantage: &str, script: &str) -> Background {
         let mut command = self.host.command(ALICE, &netengine());
-        command.args(["exec", &self.name, "--", "/bin/sh", "-c", &format!("cd $HOME; {script}")]);
+        let target = format!("{}/{vantage}", self.name);
+        command.args(["exec", &target, "--", "/bin/sh", "-c", &format!("cd $HOME; {script}")]);
         Background(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the CLI starts"))
     }
 
