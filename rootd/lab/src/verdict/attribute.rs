@@ -147,6 +147,10 @@ fn note(own: &mut Evidence, facts: &Facts, node: usize, trace: &Trace, hook: Opt
         own.unknown += 1;
         return;
     };
+    // The end of a base chain's rules, before its policy speaks, is told as a rule without a handle.
+    if kind == HopKind::Rule && trace.rule.is_none() && verdict == HopVerdict::Continue {
+        return;
+    }
     if matches!(verdict, HopVerdict::Unknown(_)) {
         own.unknown += 1;
     }

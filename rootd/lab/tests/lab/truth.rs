@@ -2,9 +2,11 @@
 
 use std::process::Command;
 
-use netengine_lab_proto::Verdict;
+use std::net::IpAddr;
 
-use crate::case::{simple, tcp, udp, worker};
+use netengine_lab_proto::{Topology, Verdict};
+
+use crate::case::{case, from, judged, simple, tcp, udp, worker};
 
 /// Loads the ruleset in a namespace of its own, tries each (protocol, address, port) with Python's own sockets from another, and prints what
 /// each got: a connection or an echo, a refusal, or nothing
@@ -95,4 +97,90 @@ fn real_programs_meet_the_verdicts_that_the_engine_tells() {
             simple(&mut worker, ruleset, packets.collect()).iter().map(|outcome| outcome.verdict).collect();
         assert_eq!(ours, real_programs(ruleset, &tries), "{ruleset}");
     }
+}
+
+/// Three namespaces in a row, the middle one with the ruleset; a program on the server says whom it sees and at which of its ports.
+const GATEWAY: &str = r#"
+import os, socket, subprocess, sys, time
+sh = lambda *a, **k: subprocess.run(a, check=True, **k)
+ends = [subprocess.Popen(["unshare", "-n", "sleep", "20"]) for _ in range(2)]
+for end in ends:
+    while os.readlink(f"/proc/{end.pid}/ns/net") == os.readlink("/proc/self/ns/net"): time.sleep(0.01)
+enter = [["nsenter", "-t", str(end.pid), "-n"] for end in ends]
+for n, (ours, theirs) in enumerate([("10.0.1.2", "10.0.1.1"), ("10.0.2.1", "10.0.2.2")]):
+    sh("ip", "link", "add", f"eth{n}", "type", "veth", "peer", "name", "eth0", "netns", str(ends[n].pid))
+    sh("ip", "addr", "add", ours + "/24", "dev", f"eth{n}"); sh("ip", "link", "set", f"eth{n}", "up")
+    sh(*enter[n], "ip", "addr", "add", theirs + "/24", "dev", "eth0"); sh(*enter[n], "ip", "link", "set", "eth0", "up")
+    sh(*enter[n], "ip", "route", "add", "default", "via", ours)
+open("/proc/sys/net/ipv4/ip_forward", "w").write("1")
+sh("nft", "-f", "-", input=sys.argv[1].encode())
+SERVE = """
+import socket, sys, select
+listeners = [socket.create_server(("0.0.0.0", int(port))) for port in sys.argv[1:]]
+print("ready", flush=True)
+while True:
+    for listener in select.select(listeners, [], [])[0]:
+        s, who = listener.accept()
+        s.send(f"{who[0]},{s.getsockname()[0]},{s.getsockname()[1]}".encode()); s.close()
+"""
+server = subprocess.Popen([*enter[1], sys.executable, "-c", SERVE, "80", "81", "8080"], stdout=subprocess.PIPE, text=True)
+server.stdout.readline()
+TRY = """
+import socket, sys
+s = socket.socket(); s.settimeout(1.5)
+try:
+    s.connect((sys.argv[1], int(sys.argv[2]))); print(s.recv(100).decode())
+except OSError: print("none")
+"""
+for t in sys.argv[2:]:
+    print(subprocess.run([*enter[0], sys.executable, "-c", TRY, *t.split(",")], stdout=subprocess.PIPE, text=True).stdout.strip())
+server.kill()
+for end in ends: end.kill()
+"#;
+
+#[test]
+fn a_real_server_sees_the_translated_addresses_that_the_engine_tells() {
+    let ruleset = "table ip n {
+ chain pre { type nat hook prerouting priority dstnat
+ tcp dport 8080 dnat to 10.0.2.2:80
+ }
+ chain post { type nat hook postrouting priority srcnat
+ oifname \"eth1\" masquerade
+ }
+}
+table inet f {
+ chain f { type filter hook forward priority 0
+ policy drop
+ ct state established,related accept
+ ip daddr 10.0.2.2 tcp dport 80 accept
+ iifname \"eth0\" oifname \"eth1\" tcp dport 8081 accept
+ }
+}
+";
+    let tries = [("10.0.1.2", 8080), ("10.0.2.2", 80), ("10.0.2.2", 81)];
+    let packets = tries.map(|(to, port)| from("client", tcp("10.0.1.1", to, port)));
+    let answer = judged(&mut worker(), &case(Topology::gateway(), ruleset, packets.into()));
+    let ours: Vec<Option<(IpAddr, IpAddr, u16)>> = answer
+        .packets
+        .iter()
+        .map(|outcome| outcome.delivered.as_ref().and_then(|to| Some((to.src?, to.dst?, to.dport?))))
+        .collect();
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--net", "--mount", "python3", "-c", GATEWAY, ruleset]);
+    let output =
+        command.args(tries.map(|(to, port)| format!("{to},{port}"))).output().expect("unshare and python3 run");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let theirs: Vec<_> = text
+        .lines()
+        .map(|line| {
+            let mut parts = line.split(',');
+            let mut address = || parts.next()?.parse().ok();
+            let (src, dst) = (address()?, address()?);
+            Some((src, dst, parts.next()?.parse().ok()?))
+        })
+        .collect();
+    assert_eq!(theirs.len(), tries.len(), "{text}");
+    assert_eq!(ours, theirs);
+    assert!(ours[0].is_some() && ours[2].is_none(), "both kinds were tried: {ours:?}");
 }
