@@ -98,6 +98,10 @@ pub struct FlowSeen {
     pub delivered: Option<(Node, IpAddr)>,
     /// Why what was seen may not be all there was: messages were lost, or the time was over. Empty when it is all.
     pub doubt: String,
+    /// The frame as it was sent.
+    pub sent: Vec<u8>,
+    /// The frame as it arrived; empty when it did not.
+    pub arrived: Vec<u8>,
 }
 
 /// A verdict by a rule or a chain's policy.
@@ -459,10 +463,6 @@ pub enum PlanFault {
     /// The plan has no services or no gateway node where one is needed.
     #[error("the plan lacks node {0}")]
     MissingNode(String),
-}
-
-/// Which bound was reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
     /// A domain's link is not a bridge of its node.
     #[error("domain {0} is not a bridge of its node")]
     NotABridge(String),
@@ -481,6 +481,10 @@ pub enum PlanFault {
     /// A node with a policy chooses routes by source, past its policy.
     #[error("node {0} has a policy and routes by source")]
     SourceRoutes(String),
+}
+
+/// Which bound was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum LimitKind {
     /// [`crate::limits::WORLDS`].
     Worlds,

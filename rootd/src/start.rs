@@ -6,7 +6,7 @@
 //! 4. close every descriptor that is not known;
 //! 5. move into an empty network namespace: no process of rootd can even name a link of the host;
 //! 6. make the socketpairs, hand one end to the spawn worker;
-//! 7. fork the net, ns and watch workers, each of which locks itself in before it reads its first request;
+//! 7. fork the net, ns, watch and probe workers, each of which locks itself in before it reads its first request;
 //! 8. become the broker: open the journal, drop every capability, lock in;
 //! 9. find or start the holder, reconcile, tell the service manager "ready", serve.
 //!
@@ -41,7 +41,7 @@ use crate::{
     worker::{
         channel::{Channel, MESSAGE_BYTES},
         message::SpawnRequest,
-        net, ns, spawn, watch,
+        net, ns, probe, spawn, watch,
     },
 };
 
@@ -102,7 +102,7 @@ fn run() -> Outcome<ExitCode> {
 fn start_workers(config: &Config) -> Outcome<Sockets> {
     let pair = || fds::pair(MESSAGE_BYTES);
     let ((net, net_end), (ns, ns_end), (spawn, spawn_end)) = (pair()?, pair()?, pair()?);
-    let (watch, watch_end) = pair()?;
+    let ((watch, watch_end), (probe, probe_end)) = (pair()?, pair()?);
     let spawn_socket = std::os::unix::net::UnixStream::connect(&config.spawn_socket)
         .map_err(|error| format!("cannot reach the spawn worker at {}: {error}", config.spawn_socket.display()))?;
     fds::send(&spawn_socket, &[1], &[spawn_end.as_fd()])?;
@@ -123,7 +123,12 @@ fn start_workers(config: &Config) -> Outcome<Sockets> {
         sandbox::lock_watch()?;
         Ok(watch::run(channel))
     })?;
-    Ok(Sockets { net, ns, spawn, watch })
+    fork_worker(probe_end, |channel| {
+        process::set_name(c"ne-rootd-probe");
+        sandbox::lock_probe()?;
+        Ok(probe::run(channel))
+    })?;
+    Ok(Sockets { net, ns, spawn, watch, probe })
 }
 
 /// The spawn worker: serves one broker until it is gone, then the next. Only rootd's own user is listened to.

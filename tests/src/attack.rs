@@ -26,11 +26,12 @@ pub const EXEC_SOCKET: &str = "/run/netengine/exec.sock";
 /// Where the broker reaches the spawn worker.
 pub const SPAWN_SOCKET: &str = "/run/netengine/spawn.sock";
 /// The names of rootd's processes (comm(5)), each with the capabilities docs/decisions.md grants it.
-pub const ROOTD_PROCESSES: [(&str, u64); 6] = [
+pub const ROOTD_PROCESSES: [(&str, u64); 7] = [
     ("netengine-rootd", 0),
     ("ne-rootd-net", 1 << 12),
     ("ne-rootd-ns", 1 << 21 | 1 << 13 | 1 << 12),
     ("ne-rootd-watch", 0),
+    ("ne-rootd-probe", 0),
     ("ne-rootd-spawn", 1 << 21 | 1 << 18 | 1 << 7 | 1 << 6 | 1 << 8),
     ("ne-holder", 0),
 ];

@@ -29,6 +29,7 @@ pub mod journal;
 pub mod known;
 pub mod live;
 pub mod processes;
+pub mod prove;
 pub mod reconcile;
 pub mod service;
 pub mod state;

@@ -19,7 +19,7 @@ use super::{
     state::{Broker, World},
     workers::MadeNode,
 };
-use crate::worker::message::HeldKey;
+use crate::worker::message::{HeldKey, NetRequest};
 
 /// Starts that may fail to complete a world before it is left alone.
 const TRIES: u32 = 3;
@@ -126,6 +126,10 @@ impl Broker {
         let plan = remembered.plan.as_ref().map(|(_, plan)| plan);
         let has_policy = plan.is_some_and(|plan| plan.nodes.iter().any(|n| n.node == *node && n.policy.is_some()));
         let adopted = self.take_up(id, made, has_policy).await?;
+        if *node == Node::Gateway {
+            // A proof that was interrupted left its table.
+            self.workers.net(&NetRequest::Trace { slot: adopted.slot, world: id, on: false }, &[]).await?;
+        }
         self.reserve_nodes(1)?;
         let mut held = world.held.lock().await;
         held.nodes.insert(node.clone(), adopted);

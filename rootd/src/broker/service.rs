@@ -14,8 +14,8 @@ use netengine_proto::{
     names::HostName,
     plan::NetworkPlan,
     root::{
-        Applied, Deleted, Feature, FlowProbe, FlowSeen, HeldProcess, HeldWorld, Hello, NoticedBy, Observed, Operation,
-        Program, ROOT_VERSION, Root, RootError, RootEvents,
+        Applied, Deleted, Feature, FlowProbe, FlowSeen, HeldProcess, HeldWorld, Hello, NoticedBy, Observed, Program,
+        ROOT_VERSION, Root, RootError, RootEvents,
     },
     trust::Trust,
 };
@@ -172,10 +172,16 @@ impl Root for Service {
         _: Context,
         world: WorldId,
         owner: Uid,
-        _flows: Bounded<FlowProbe, { limits::FLOW_PROBES }>,
+        flows: Bounded<FlowProbe, { limits::FLOW_PROBES }>,
     ) -> Result<Vec<FlowSeen>, RootError> {
-        self.broker.world(world, owner)?;
-        let (object, errno) = ("a world".to_owned(), nix::libc::ENOSYS);
-        Err(RootError::Kernel { operation: Operation::ProveFlows, object, errno })
+        detached(&self.broker.clone(), async move {
+            let world = self.broker.world(world, owner)?;
+            let held = world.held.lock().await;
+            if held.gone {
+                return Err(RootError::NotFound);
+            }
+            self.broker.prove_flows(&world, &held, &flows).await
+        })
+        .await
     }
 }

@@ -16,7 +16,13 @@ use super::{
 use crate::{
     netlink::policy::TableState,
     plan::{observed::ObservedNode, settings::Settings},
-    worker::message::{Failure, NetReply, NetRequest, NsReply, NsRequest, SpawnReply, SpawnRequest},
+    worker::{
+        message::{
+            Failure, NetReply, NetRequest, NsReply, NsRequest, ProbeReply, ProbeRequest, RuleName, SpawnReply,
+            SpawnRequest,
+        },
+        probe_judge::ShotSeen,
+    },
 };
 
 /// Sockets to the workers, made before they were forked.
@@ -30,6 +36,8 @@ pub struct Sockets {
     pub spawn: OwnedFd,
     /// To the watch worker.
     pub watch: OwnedFd,
+    /// To the probe worker.
+    pub probe: OwnedFd,
 }
 
 /// The workers.
@@ -37,6 +45,9 @@ pub struct Workers {
     net: Client<NetRequest, NetReply>,
     ns: Client<NsRequest, NsReply>,
     spawn: Client<SpawnRequest, SpawnReply>,
+    probe: Client<ProbeRequest, ProbeReply>,
+    /// Proofs run one after the other: the probe worker keeps the links of one batch.
+    pub proving: tokio::sync::Mutex<()>,
     /// The one that hears of changes.
     pub watch: Watch,
     /// Notified when any worker is gone.
@@ -77,6 +88,8 @@ impl Workers {
             net: Client::new(sockets.net, gone.clone())?,
             ns: Client::new(sockets.ns, gone.clone())?,
             spawn: Client::new(sockets.spawn, gone.clone())?,
+            probe: Client::new(sockets.probe, gone.clone())?,
+            proving: tokio::sync::Mutex::default(),
             watch: Watch::new(sockets.watch, gone.clone())?,
             gone,
         })
@@ -90,7 +103,7 @@ impl Workers {
         match self.net.call(request, descriptors).await?.0 {
             NetReply::Done => Ok(()),
             NetReply::Failed(failure) => Err(failure.into()),
-            NetReply::Observed(..) => Err(RootError::Restarting),
+            NetReply::Observed(..) | NetReply::Rules(_) => Err(RootError::Restarting),
         }
     }
 
@@ -102,7 +115,43 @@ impl Workers {
         match self.net.call(request, &[]).await?.0 {
             NetReply::Observed(node, table) => Ok((node, table)),
             NetReply::Failed(failure) => Err(failure.into()),
-            NetReply::Done => Err(RootError::Restarting),
+            NetReply::Done | NetReply::Rules(_) => Err(RootError::Restarting),
+        }
+    }
+
+    /// Asks the net worker for the names of rules.
+    ///
+    /// # Errors
+    /// [`RootError`].
+    pub async fn rules(&self, request: &NetRequest) -> Result<Vec<RuleName>, RootError> {
+        match self.net.call(request, &[]).await?.0 {
+            NetReply::Rules(rules) => Ok(rules),
+            NetReply::Failed(failure) => Err(failure.into()),
+            NetReply::Done | NetReply::Observed(..) => Err(RootError::Restarting),
+        }
+    }
+
+    /// Opens a socket of a proof in a namespace: `Frames` or `Traces`.
+    ///
+    /// # Errors
+    /// [`RootError`].
+    pub async fn open_proof(&self, ns: &OwnedFd, request: NsRequest) -> Result<OwnedFd, RootError> {
+        match self.ns(request, &[ns.as_fd()]).await? {
+            (NsReply::Made, mut sockets) => sockets.pop().ok_or(RootError::Restarting),
+            _ => Err(RootError::Restarting),
+        }
+    }
+
+    /// Asks the probe worker; an answer without probes is none.
+    ///
+    /// # Errors
+    /// [`RootError`].
+    pub async fn probe(&self, request: &ProbeRequest, sockets: &[OwnedFd]) -> Result<Vec<ShotSeen>, RootError> {
+        let sockets: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
+        match self.probe.call(request, &sockets).await?.0 {
+            ProbeReply::Done => Ok(Vec::new()),
+            ProbeReply::Seen(seen) => Ok(seen),
+            ProbeReply::Failed(failure) => Err(failure.into()),
         }
     }
 

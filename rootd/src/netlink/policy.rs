@@ -25,6 +25,7 @@ mod router;
 #[cfg(test)]
 mod tests;
 mod text;
+pub mod trace;
 
 pub use router::MARK;
 pub use text::RuleText;

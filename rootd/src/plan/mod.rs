@@ -3,6 +3,7 @@
 pub mod check;
 pub mod diff;
 pub mod observed;
+pub mod path;
 pub mod settings;
 pub mod tag;
 

@@ -69,6 +69,16 @@ pub fn lock_watch() -> io::Result<()> {
     seccomp::install(seccomp::Role::Watch)
 }
 
+/// The probe worker: nothing at all; the sockets it sends and hears by were opened by the ns worker.
+///
+/// # Errors
+/// As [`lock_broker`].
+pub fn lock_probe() -> io::Result<()> {
+    caps::keep(&[])?;
+    landlock::restrict(&[])?;
+    seccomp::install(seccomp::Role::Probe)
+}
+
 /// The holder: nothing at all.
 ///
 /// # Errors

@@ -26,6 +26,8 @@ pub enum Role {
     Holder,
     /// The watch worker.
     Watch,
+    /// The probe worker.
+    Probe,
 }
 
 /// A condition on one argument.
@@ -90,7 +92,7 @@ fn role_rules(role: Role) -> Vec<Rule> {
     let parts: &[&[Rule]] = match role {
         Role::Broker => &[RUNTIME, MESSAGES, BROKER],
         Role::Net => &[RUNTIME, MESSAGES, NET],
-        Role::Holder => &[RUNTIME, MESSAGES],
+        Role::Holder | Role::Probe => &[RUNTIME, MESSAGES],
         Role::Ns => &[RUNTIME, MESSAGES, NS],
         Role::Watch => &[RUNTIME, MESSAGES, WATCH],
         Role::Spawn => &[DENIED],
@@ -202,6 +204,10 @@ const SOLICITATIONS: [u64; 3] = [
     libc::IPPROTO_ICMPV6 as u64,
 ];
 
+/// The arguments of socket(2) for [`crate::sys::packet::link`].
+const FRAMES: [u64; 3] =
+    [libc::AF_PACKET as u64, (libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) as u64, 0];
+
 /// Namespaces and their settings.
 const NS: &[Rule] = &[
     (libc::SYS_unshare, Equals(0, libc::CLONE_NEWNET as u64)), // make a network namespace, nothing else
@@ -210,6 +216,10 @@ const NS: &[Rule] = &[
     (libc::SYS_socket, Exactly(SOLICITATIONS)),                // a router's raw ICMPv6 socket, no other raw one
     (libc::SYS_setsockopt, Equals(1, libc::IPPROTO_ICMPV6 as u64)), // its filter
     (libc::SYS_bind, Equals(2, size_of::<libc::sockaddr_nl>() as u64)), // joining their groups
+    (libc::SYS_socket, Exactly(FRAMES)),                       // frames of a proof, no other packet socket
+    (libc::SYS_setsockopt, Equals(1, libc::SOL_SOCKET as u64)), // their filter, room for traces
+    (libc::SYS_bind, Equals(2, size_of::<libc::sockaddr_ll>() as u64)), // to one link
+    (libc::SYS_ioctl, Equals(1, libc::SIOCGIFINDEX)),          // its number
     (libc::SYS_ioctl, Equals(1, 0x894c)),                      // SIOCGSKNS: the descriptor of it
     (libc::SYS_openat, Always),                                // settings; Landlock bounds where
 ];

@@ -4,6 +4,7 @@ pub mod clone;
 pub mod fds;
 pub mod listen;
 pub mod netns;
+pub mod packet;
 pub mod peer;
 pub mod process;
 pub mod pty;

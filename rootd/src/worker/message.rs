@@ -14,7 +14,10 @@ use netengine_proto::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::watch_fact::Fact;
+use super::{
+    probe_judge::{Shot, ShotSeen, Tables},
+    watch_fact::Fact,
+};
 use crate::{
     netlink::policy::{NodePolicy, TableState},
     plan::{
@@ -57,6 +60,12 @@ pub enum NsRequest {
     /// Open the raw ICMPv6 socket of a router's program in the namespace whose descriptor comes along. Answer: `Made` with
     /// [it], or with nothing where the kernel has no IPv6.
     Solicitations,
+    /// Open a socket that sends and receives frames of a proof by this link, in the namespace whose descriptor comes along.
+    /// Answer: `Made` with [it].
+    Frames(IfName),
+    /// Open a socket that hears what traced packets meet in the namespace whose descriptor comes along. Answer: `Made` with
+    /// [it].
+    Traces,
 }
 
 /// From the ns worker.
@@ -106,6 +115,33 @@ pub enum NetRequest {
         /// What it shall say.
         policy: Option<NodePolicy>,
     },
+    /// Have the packets of a proof traced, or no longer.
+    Trace {
+        /// Where.
+        slot: Slot,
+        /// The world whose proof it is.
+        world: WorldId,
+        /// Whether from now on.
+        on: bool,
+    },
+    /// Name the rules of the policy that are in force.
+    Rules {
+        /// Where.
+        slot: Slot,
+        /// The world, whose table is meant.
+        world: WorldId,
+        /// What it should say.
+        policy: NodePolicy,
+    },
+}
+
+/// A rule in force, to be named in reports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleName {
+    /// Its handle, of the table of family inet.
+    pub handle: u64,
+    /// Its words, or its place; that it is not the policy's, if so.
+    pub text: String,
 }
 
 /// One change by rtnetlink, with the link's name for reports.
@@ -151,6 +187,41 @@ pub enum NetReply {
     Done,
     /// To `Observe`.
     Observed(ObservedNode, TableState),
+    /// To `Rules`.
+    Rules(Vec<RuleName>),
+    /// It could not.
+    Failed(Failure),
+}
+
+/// To the probe worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ProbeRequest {
+    /// Keep the sockets that come along (as made by `NsRequest::Frames`) behind those of the next batch already kept.
+    Links,
+    /// Prove this by the links kept; the socket that comes along (`NsRequest::Traces`) hears the router. All are closed after.
+    Run(ProbeBatch),
+}
+
+/// What is proven at once.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ProbeBatch {
+    /// Tables of the router.
+    pub tables: Tables,
+    /// The links' own addresses, in their order.
+    pub macs: Vec<[u8; 6]>,
+    /// What is sent, in this order.
+    pub shots: Vec<Shot>,
+    /// The batch is given up after this.
+    pub time_ms: u32,
+}
+
+/// From the probe worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ProbeReply {
+    /// To `Links`.
+    Done,
+    /// To `Run`, without sentinels.
+    Seen(Vec<ShotSeen>),
     /// It could not.
     Failed(Failure),
 }

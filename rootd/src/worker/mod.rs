@@ -9,6 +9,8 @@ pub mod holder;
 pub mod message;
 pub mod net;
 pub mod ns;
+pub mod probe;
+pub mod probe_judge;
 pub mod spawn;
 mod subject;
 pub mod watch;

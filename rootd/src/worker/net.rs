@@ -10,7 +10,7 @@ use netengine_proto::root::Operation;
 
 use super::{
     channel::Channel,
-    message::{Failure, NetOperation, NetReply, NetRequest, Slot},
+    message::{Failure, NetOperation, NetReply, NetRequest, RuleName, Slot},
 };
 use crate::netlink::{
     dump, policy,
@@ -63,8 +63,27 @@ fn serve(nodes: &mut HashMap<Slot, Node>, request: NetRequest, fds: Vec<OwnedFd>
             done.map_err(|error| failure(Operation::SetPolicy, policy::table_name(world), &error))?;
             Ok(NetReply::Done)
         }
+        NetRequest::Trace { slot, world, on } => {
+            let node = nodes.get_mut(&slot).ok_or_else(|| unknown(slot))?;
+            let done = policy::trace::switch(&mut node.netfilter, world, on);
+            done.map_err(|error| failure(Operation::ProveFlows, policy::trace::name(world), &error))?;
+            Ok(NetReply::Done)
+        }
+        NetRequest::Rules { slot, world, policy } => {
+            let node = nodes.get_mut(&slot).ok_or_else(|| unknown(slot))?;
+            let held = policy::rules(&mut node.netfilter, world, &policy)
+                .map_err(|error| failure(Operation::ProveFlows, policy::table_name(world), &error))?;
+            let routed = held.into_iter().filter(|rule| rule.family == policy::model::Family::Inet);
+            Ok(NetReply::Rules(routed.map(named).collect()))
+        }
         NetRequest::Run { slot, operations } => run_operations(nodes, slot, &operations).map(|()| NetReply::Done),
     }
+}
+
+fn named(rule: policy::HeldRule) -> RuleName {
+    let policy::HeldRule { chain, place, handle, text, .. } = rule;
+    let text = text.unwrap_or_else(|| format!("rule {} of {chain}, which is not the policy's", place + 1));
+    RuleName { handle, text }
 }
 
 fn unknown(slot: Slot) -> Failure {

@@ -22,7 +22,10 @@ use super::{
 };
 use crate::{
     plan::settings::Setting,
-    sys::netns::{self, Netlink},
+    sys::{
+        netns::{self, Netlink},
+        packet,
+    },
 };
 
 /// What the worker needs to hold before it locks itself in.
@@ -84,6 +87,14 @@ fn serve(places: &Places, request: &NsRequest, fds: &[OwnedFd]) -> Result<(NsRep
                 opened => vec![opened.map_err(failed(Operation::StartProgram, "a raw ICMPv6 socket"))?],
             };
             Ok((NsReply::Made, opened))
+        }
+        NsRequest::Frames(link) => {
+            enter()?;
+            Ok((NsReply::Made, vec![packet::link(link).map_err(failed(Operation::ProveFlows, link.as_str()))?]))
+        }
+        NsRequest::Traces => {
+            enter()?;
+            Ok((NsReply::Made, vec![packet::traces().map_err(failed(Operation::ProveFlows, "the router"))?]))
         }
         NsRequest::Compare(settings) => {
             enter()?;

@@ -35,7 +35,7 @@ pub(super) fn message(family: Family, inner: impl Into<NetfilterMessageInner>, f
     message
 }
 
-fn marker(end: ControlMessage) -> Message {
+pub(super) fn marker(end: ControlMessage) -> Message {
     const NFNL_SUBSYS_NFTABLES: u16 = 10;
     let header = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, NFNL_SUBSYS_NFTABLES);
     NetlinkMessage::from(NetfilterMessage::new(header, end))

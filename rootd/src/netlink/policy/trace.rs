@@ -1,0 +1,110 @@
+//! A table of its own that has packets of a proof traced: there for as long as a proof runs, and no part of the policy.
+
+use netengine_proto::ids::WorldId;
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE};
+use netlink_packet_netfilter::{
+    nftables::{
+        Bitwise, ChainAttribute, ChainMessage, Cmp, DataAttribute, Expressions, Immediate, Meta, NfTablesMessage,
+        Operator, Payload, Register, RuleAttribute, RuleMessage, TableAttribute, TableMessage,
+    },
+    none::ControlMessage,
+};
+
+use super::{
+    encode::{Expression, base_attributes, marker, message},
+    model::{Base, Family, Hook, Kind},
+    table_name,
+};
+use crate::{
+    netlink::socket::{Netlink, NetlinkError},
+    sys::packet::DSCP,
+};
+
+/// Before every chain of a policy, so that all of them are traced.
+const PRIORITY: i32 = -400;
+const CHAIN: &str = "prerouting";
+/// `NFT_META_NFTRACE` and `NFT_META_NFPROTO` (linux/netfilter/nf_tables.h).
+const META_NFTRACE: u32 = 12;
+const META_NFPROTO: u32 = 15;
+
+/// The name of the table that has a world's proofs traced.
+pub fn name(world: WorldId) -> String {
+    format!("{}t", table_name(world))
+}
+
+/// Has packets with the proof's code point traced, or no longer. Both are done when they already are.
+///
+/// # Errors
+/// [`NetlinkError`].
+pub fn switch(socket: &mut Netlink, world: WorldId, on: bool) -> Result<(), NetlinkError> {
+    let name = name(world);
+    let table = || TableMessage { attributes: vec![TableAttribute::Name(name.clone())] };
+    let mut batch = vec![marker(ControlMessage::BatchBegin)];
+    batch.push(message(Family::Inet, NfTablesMessage::NewTable(table()), NLM_F_CREATE));
+    batch.push(message(Family::Inet, NfTablesMessage::DeleteTable(table()), 0));
+    if on {
+        batch.push(message(Family::Inet, NfTablesMessage::NewTable(table()), NLM_F_CREATE));
+        let base = Base { kind: Kind::Filter, hook: Hook::Prerouting, priority: PRIORITY, drops: false };
+        let mut attributes = vec![ChainAttribute::Table(name.clone()), ChainAttribute::Name(CHAIN.into())];
+        attributes.extend(base_attributes(&base));
+        batch.push(message(Family::Inet, NfTablesMessage::NewChain(ChainMessage { attributes }), NLM_F_CREATE));
+        for expressions in rules() {
+            let attributes = vec![
+                RuleAttribute::Table(name.clone()),
+                RuleAttribute::Chain(CHAIN.into()),
+                RuleAttribute::Expressions(expressions),
+            ];
+            let new = NfTablesMessage::NewRule(RuleMessage { attributes });
+            batch.push(message(Family::Inet, new, NLM_F_CREATE | NLM_F_APPEND));
+        }
+    }
+    batch.push(marker(ControlMessage::BatchEnd));
+    socket.transaction(batch)
+}
+
+/// `ip dscp 42 meta nftrace set 1`, and the same of IPv6, whose code point begins in the fifth bit (RFC 8200, section 3).
+fn rules() -> [Vec<Expression>; 2] {
+    const IPV4: u8 = 2;
+    const IPV6: u8 = 10;
+    let v4 = (IPV4, 1, vec![0xfc], vec![DSCP << 2]);
+    let v6 = (IPV6, 0, vec![0x0f, 0xc0], (u16::from(DSCP) << 6).to_be_bytes().to_vec());
+    [v4, v6].map(|(family, offset, mask, wanted)| {
+        let length = mask.len() as u32;
+        vec![
+            Expressions::Meta(vec![Meta::Key(META_NFPROTO.into()), Meta::DestinationRegister(Register::Reg1)]).into(),
+            equal(vec![family]),
+            Expressions::Payload(vec![
+                Payload::DestinationRegister(Register::Reg1),
+                Payload::Base(1),
+                Payload::Offset(offset),
+                Payload::Len(length),
+            ])
+            .into(),
+            Expressions::Bitwise(vec![
+                Bitwise::SourceRegister(Register::Reg1),
+                Bitwise::DestinationRegister(Register::Reg1),
+                Bitwise::Length(length),
+                Bitwise::Op(0),
+                Bitwise::Xor(DataAttribute::Value(vec![0; mask.len()])),
+                Bitwise::Mask(DataAttribute::Value(mask)),
+            ])
+            .into(),
+            equal(wanted),
+            Expressions::Immediate(vec![
+                Immediate::DestinationRegister(Register::Reg1),
+                Immediate::Data(DataAttribute::Value(vec![1])),
+            ])
+            .into(),
+            Expressions::Meta(vec![Meta::Key(META_NFTRACE.into()), Meta::SourceRegister(Register::Reg1)]).into(),
+        ]
+    })
+}
+
+fn equal(value: Vec<u8>) -> Expression {
+    Expressions::Cmp(vec![
+        Cmp::SourceRegister(Register::Reg1),
+        Cmp::Op(Operator::Equal),
+        Cmp::Data(DataAttribute::Value(value)),
+    ])
+    .into()
+}

@@ -1,0 +1,118 @@
+use netengine_lab_proto::{Bytes, PacketSpec, Transport};
+use netengine_packet::build::{Ether, frames};
+
+use super::*;
+
+const MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
+
+fn shot(nonce: u16, arrives: bool, sentinel: bool) -> Shot {
+    let packet = PacketSpec {
+        src: [10, 0, 0, 10].into(),
+        dst: [10, 1, 0, 10].into(),
+        transport: Transport::Udp { src_port: 20_000 + nonce, dst_port: 4000 },
+        payload: Bytes::default(),
+        ttl: None,
+        dscp: 42,
+        ecn: 0,
+        dont_fragment: false,
+        mark: None,
+        vlan: None,
+        fragmentation: None,
+        ip_options: Bytes::default(),
+        extension_headers: Default::default(),
+        src_mac: None,
+        dst_mac: None,
+    };
+    let number = Nonce::new(nonce).expect("not 0");
+    let frame = frames(&packet, Ether { src: MAC, dst: MAC }, number).expect("built").remove(0);
+    Shot { link: 0, frame, nonce, to: [10, 1, 0, 10].into(), arrives, sentinel }
+}
+
+fn judge(shots: &[Shot]) -> Judge {
+    Judge::new(Tables { policy: "ne1".into(), trace: "ne1t".into() }, shots.to_vec())
+}
+
+/// A verdict of a chain, with the header bytes of `of` when this is the chain's first message.
+fn said(judge: &mut Judge, id: u32, of: Option<&Shot>, chain: &str, verdict: HopVerdict) {
+    judge.hear(Report::Trace(Box::new(Trace {
+        id,
+        kind: TraceKind::Rule,
+        family: None,
+        table: "ne1".into(),
+        chain: chain.into(),
+        rule: Some(7),
+        verdict: Some(verdict),
+        policy: None,
+        link_header: Vec::new(),
+        network_header: of.map(|shot| shot.frame[14..34].to_vec()).unwrap_or_default(),
+        transport_header: of.map(|shot| shot.frame[34..].to_vec()).unwrap_or_default(),
+        iif: None,
+        oif: None,
+        mark: None,
+        nfproto: None,
+        ct_id: None,
+        ct_direction: None,
+        ct_state: None,
+        ct_status: None,
+    })));
+}
+
+#[test]
+fn the_decision_to_forward_is_told_and_what_follows_ends_it() {
+    let shots = [shot(1, true, false)];
+    let mut judge = judge(&shots);
+    said(&mut judge, 5, Some(&shots[0]), "forward", HopVerdict::Jump("in_ne".into()));
+    said(&mut judge, 5, None, "in_ne", HopVerdict::Accept);
+    assert!(!judge.is_done());
+    said(&mut judge, 5, Some(&shots[0]), "postrouting", HopVerdict::Accept);
+    assert!(!judge.is_done(), "it has not arrived");
+    judge.arrive(0, [0; 6], &shots[0].frame);
+    assert!(!judge.is_done(), "it left by a link");
+    judge.arrive(0, MAC, &shots[0].frame);
+    assert!(judge.is_done());
+    let seen = judge.seen().remove(0);
+    assert_eq!((seen.doubt.as_str(), seen.verdict.expect("one").chain.as_str()), ("", "in_ne"));
+    assert_eq!(seen.arrived.expect("it did").1, shots[0].frame);
+}
+
+#[test]
+fn the_same_identifier_is_whose_header_bytes_came_last() {
+    let shots = [shot(1, false, false), shot(2, false, false)];
+    let mut judge = judge(&shots);
+    said(&mut judge, 5, Some(&shots[0]), "forward", HopVerdict::Drop);
+    said(&mut judge, 5, Some(&shots[1]), "forward", HopVerdict::Accept);
+    // Another's packet takes the identifier over: what follows is not the second probe's.
+    let foreign = shot(9, false, false);
+    said(&mut judge, 5, Some(&foreign), "forward", HopVerdict::Continue);
+    said(&mut judge, 5, None, "forward", HopVerdict::Drop);
+    let accepted: Vec<_> = judge.seen().into_iter().map(|seen| seen.verdict.map(|verdict| verdict.accepted)).collect();
+    assert_eq!(accepted, [Some(false), Some(true)]);
+}
+
+#[test]
+fn what_is_not_seen_is_concluded_by_a_sentinel_alone() {
+    let shots = [shot(1, true, false), shot(2, false, true)];
+    let mut waiting = judge(&shots);
+    assert!(!waiting.is_done());
+    assert!(!judge(&shots).seen()[0].doubt.is_empty());
+    said(&mut waiting, 5, Some(&shots[1]), "prerouting", HopVerdict::Accept);
+    assert!(waiting.is_done());
+    assert_eq!(waiting.seen(), [ShotSeen::default()]);
+}
+
+#[test]
+fn what_was_lost_or_unknown_makes_all_of_it_doubtful() {
+    let shots = [shot(1, false, false)];
+    for spoil in [
+        |judge: &mut Judge, _: &Shot| judge.doubt_all("lost"),
+        |judge: &mut Judge, _: &Shot| judge.hear(Report::Unknown(3)),
+        |judge: &mut Judge, shot: &Shot| said(judge, 5, Some(shot), "forward", HopVerdict::Stolen),
+    ] {
+        let mut judge = judge(&shots);
+        said(&mut judge, 5, Some(&shots[0]), "forward", HopVerdict::Drop);
+        spoil(&mut judge, &shots[0]);
+        assert!(judge.is_done() && !judge.seen()[0].doubt.is_empty());
+    }
+    let twice = [shot(1, false, false), shot(1, false, false)];
+    assert!(judge(&twice).seen().iter().all(|seen| !seen.doubt.is_empty()));
+}
