@@ -81,6 +81,35 @@ fn a_large_world_stays_within_what_a_prober_takes() {
 }
 
 #[test]
+fn hosts_of_ands_are_looked_up_and_back_where_they_have_reverse_zones() {
+    let mut with = minimal();
+    with["world_registry"]["organizations"] = json!([{ "name": "acme" }]);
+    with["domain_registry"]["address_space"] =
+        json!([{ "cidr": "10.20.0.0/16", "label": "business" }, { "cidr": "10.30.0.0/16", "label": "residential" }]);
+    with["ands"]["instances"] = json!([
+        { "name": "b", "org": "acme", "profile": "business", "dns_suffix": "b.lan" },
+        { "name": "r", "org": "acme", "profile": "residential" },
+    ]);
+    let spec: Spec = serde_json::from_value(with).expect("a spec");
+    let leases = crate::plan::leases::choose(&spec, None, &[]).expect("leases").leases;
+    let target = |up_to| {
+        Target::new(spec.clone(), up_to, WorldId::from_bytes([1; 8]), Uid(1), Vec::new(), &leases).expect("a target")
+    };
+    let asked = |up_to| {
+        let planned = probes(&target(up_to), Extent::Up).into_iter().filter(|check| check.phase == 7);
+        planned.map(|check| check.name).collect::<Vec<_>>()
+    };
+    let wanted = [
+        "dns: A b.b.lan at 10.0.0.1",
+        "dns: PTR 254.0.20.10.in-addr.arpa at 10.0.0.1",
+        "dns: A gateway.b.lan at 10.0.0.1",
+        "dns: A r.platform.internal at 10.0.0.1",
+    ];
+    assert_eq!(asked(9), wanted);
+    assert!(asked(6).is_empty());
+}
+
+#[test]
 fn a_second_up_leaves_no_certificate_behind() {
     let has_order = |extent| {
         let planned = probes(&target(&minimal(), 9), extent);
