@@ -116,8 +116,10 @@ fn a_changed_spec_is_planned_and_applied() {
     let standing = still(&host);
     let planned = plan(&host, &args, 5);
     assert!(planned.iter().any(|c| c.starts_with("create namespace") && c.contains("core-3")), "{planned:?}");
-    // The new hosts have names, so the services are told; nothing else is touched.
-    let is_told = |change: &String| change.starts_with("change process ") && change.ends_with(" services");
+    // The new hosts have names, so the services are told, and ports, which the policy guards; nothing else is touched.
+    let is_told = |change: &String| {
+        change.starts_with("change process ") && change.ends_with(" services") || change == "change table gw policy"
+    };
     assert!(planned.iter().all(|c| c.starts_with("create") || is_told(c)), "{planned:?}");
     let mut dry = vec!["up", "--dry-run"];
     dry.extend(&args);

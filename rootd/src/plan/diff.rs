@@ -389,6 +389,7 @@ fn report(
     objects.extend(seen.node.routes.iter().map(|r| name(node, ObjectKind::Route, r.to_string())));
     objects.extend(seen.node.rules.iter().map(|r| name(node, ObjectKind::Route, r.to_string())));
     if seen.table != TableState::Absent {
-        objects.push(name(node, ObjectKind::Table, "policy"));
+        // Of family inet and of family bridge; they are changed together.
+        objects.extend(["policy", "ports"].map(|table| name(node, ObjectKind::Table, table)));
     }
 }

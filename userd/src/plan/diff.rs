@@ -53,7 +53,17 @@ pub fn objects(plan: &NetworkPlan) -> Vec<(ObjectName, String)> {
             names.into_iter().for_each(|name| add(&node.node, ObjectKind::Route, name, String::new()));
         }
         if let Some(policy) = &node.policy {
-            add(&node.node, ObjectKind::Table, TABLE.to_owned(), format!("{policy:?}"));
+            // The policy tells who speaks by each port, so a cable changes it too.
+            let ends = plan.cables.iter().flat_map(|cable| [(&cable.a, &cable.b), (&cable.b, &cable.a)]);
+            let ports = ends.filter(|(end, _)| end.node == node.node && end.bridge.is_some());
+            let ports: Vec<_> = ports.map(|(end, other)| (&end.name, other.mac, &other.addresses)).collect();
+            add(&node.node, ObjectKind::Table, TABLE.to_owned(), format!("{policy:?} {ports:?}"));
+            // Only what the policy marked finds a route (rootd's RoutingRule).
+            for family in ["inet", "inet6"] {
+                for rule in ["iif lo table main", "fwmark 0x4e45 table main", "blackhole"] {
+                    add(&node.node, ObjectKind::Route, format!("{family} {rule}"), String::new());
+                }
+            }
         }
     }
     found
