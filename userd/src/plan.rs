@@ -6,6 +6,7 @@ pub mod leases;
 pub mod network;
 pub mod phases;
 pub mod probes;
+pub mod reach;
 mod revision;
 pub mod secrets;
 pub mod steps;

@@ -12,12 +12,14 @@ use std::{
 
 use netengine_proto::{
     api::{Problem, ProblemKind},
+    bounded::Bounded,
     ids::{CallKey, ProcessId, Ticket, Uid, WorldId},
+    limits,
     names::HostName,
     plan::NetworkPlan,
     root::{
-        Applied, Deleted, Feature, HeldProcess, HeldWorld, Hello, Observed, Program, ROOT_VERSION, RootClient,
-        RootError, RootEvents,
+        Applied, Deleted, Feature, FlowProbe, FlowSeen, HeldProcess, HeldWorld, Hello, Observed, Program, ROOT_VERSION,
+        RootClient, RootError, RootEvents,
     },
     trust::Trust,
     wire,
@@ -284,6 +286,23 @@ impl RootLink {
                 Err(RootLinkError::Away)
             }
         }
+    }
+
+    /// See [`netengine_proto::root::Root::prove_flows`].
+    ///
+    /// # Errors
+    /// [`RootLinkError`]
+    pub async fn prove_flows(
+        &self,
+        world: WorldId,
+        owner: Uid,
+        flows: &Bounded<FlowProbe, { limits::FLOW_PROBES }>,
+    ) -> Result<Vec<FlowSeen>, RootLinkError> {
+        self.call(SHORT, |root, context| {
+            let flows = flows.clone();
+            async move { root.prove_flows(context, world, owner, flows).await }
+        })
+        .await
     }
 
     /// See [`netengine_proto::root::Root::features`].
