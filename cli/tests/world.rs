@@ -4,7 +4,7 @@ mod harness;
 
 use std::{io::Read, process::Stdio};
 
-use harness::{Answer, Daemon, problem, run};
+use harness::{Answer, Daemon, events, problem, run};
 use serde_json::{Value, json};
 
 const PEM: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
@@ -32,16 +32,19 @@ fn world() -> Daemon {
                 {"kind": "tsig", "issuer": "", "name": "update.", "secret": "a2V5"},
             ]),
         ),
-        "POST /api/v1/worlds/w/diagnose" => {
+        "POST /api/v1/worlds/w/diagnose?follow=true" => {
             let check = |name: &str, fault: &str, remedy: &str| {
                 json!({"name": name, "phase": 1, "passed": fault.is_empty(), "fault": fault, "detail": "seen",
                     "remedy": remedy, "micros": 1500})
             };
             let checks = [check("dns: root", "", ""), check("ntp", "service_stopped", "run `netengine up` again")];
-            Answer::Json(200, json!({"world": "w", "passed": false, "checks": checks, "millis": 7}))
+            let diagnosis = json!({"world": "w", "passed": false, "checks": checks, "millis": 7});
+            let progress = json!({"name": "progress", "data": {"done": 1, "all": 2}});
+            events(&[progress, json!({"name": "diagnosis", "data": diagnosis})])
         }
-        "POST /api/v1/worlds/sound/diagnose" => {
-            Answer::Json(200, json!({"world": "sound", "passed": true, "checks": [], "millis": 7}))
+        "POST /api/v1/worlds/sound/diagnose?follow=true" => {
+            let diagnosis = json!({"world": "sound", "passed": true, "checks": [], "millis": 7});
+            events(&[json!({"name": "diagnosis", "data": diagnosis})])
         }
         _ => Answer::Json(404, problem("not_found")),
     })

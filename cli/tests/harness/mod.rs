@@ -128,10 +128,12 @@ fn serve(mut stream: UnixStream, log: &Mutex<Vec<String>>, answer: &dyn Fn(&Requ
             let _ =
                 write!(stream, "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n:\n\n");
             for event in events {
-                // A text is a named event about the stream itself, as the daemon sends it at the end.
-                let _ = match event.as_str() {
-                    Some(name) => write!(stream, "event: {name}\ndata: why\n\n"),
-                    None => write!(stream, "id: {}\ndata: {event}\n\n", event["seq"]),
+                // A text is a named event about the stream itself, as the daemon sends it at the end; so is a map of name and
+                // data.
+                let _ = match (event.as_str(), event["name"].as_str()) {
+                    (Some(name), _) => write!(stream, "event: {name}\ndata: why\n\n"),
+                    (None, Some(name)) => write!(stream, "event: {name}\ndata: {}\n\n", event["data"]),
+                    (None, None) => write!(stream, "id: {}\ndata: {event}\n\n", event["seq"]),
                 };
             }
         }
