@@ -166,6 +166,7 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_bind,            // sockets inside
     libc::SYS_listen,          // listeners inside
     libc::SYS_setsockopt,      // buffers, trace groups
+    libc::SYS_getsockopt,      // the buffer that was granted
     libc::SYS_getsockname,     // std's sockets
     libc::SYS_ppoll,           // the barrier
     #[cfg(target_arch = "x86_64")]

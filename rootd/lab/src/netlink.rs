@@ -124,6 +124,14 @@ impl Netlink {
         Ok(Self(socket))
     }
 
+    /// Bytes of its receive buffer, as the kernel counts them: with what each message costs beside its content.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn buffer(&self) -> io::Result<usize> {
+        Ok(nix::sys::socket::getsockopt(&self.0, nix::sys::socket::sockopt::RcvBuf)?)
+    }
+
     /// The descriptor.
     pub fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.0.as_fd()

@@ -30,8 +30,6 @@ use crate::{
 
 /// The table that switches tracing on.
 pub const TRACER: &str = "netengine_trace";
-/// Packets sent before their observations are read; bounded so that their trace messages fit the smallest receive buffer.
-const WINDOW: usize = 32;
 
 /// What a worker has for all its cases.
 #[derive(Debug)]
@@ -85,7 +83,6 @@ impl Engine {
         }
         let tested = topology.nodes.iter().position(|node| node.name == topology.tested).unwrap_or(0);
         let traced: Vec<bool> = nodes.iter().map(|node| node.traced).collect();
-        let mut watch = Watch::open(request, &built, &traced)?;
         let facts = Facts::new(nodes, tested, TRACER);
         let patience = Instant::now() + Duration::from_millis(u64::from(request.limits.timeout_ms));
         if !ready(topology, &built, patience)
@@ -93,6 +90,7 @@ impl Engine {
         {
             return Err(Stop::Answer(CaseResult::Failed { message: "IPv6 addresses were not ready in time".into() }));
         }
+        let mut watch = Watch::open(request, &built, &traced)?;
         let setup_micros = begun.elapsed().as_micros() as u64;
         let begun = Instant::now();
         let deadline = begun + Duration::from_millis(u64::from(request.limits.timeout_ms));
@@ -289,6 +287,7 @@ struct Run<'a> {
 impl Run<'_> {
     fn all(&mut self, facts: &Facts) -> Result<(Vec<PacketOutcome>, u64), Stop> {
         let packets = &self.request.packets;
+        let most = self.watch.window()?;
         let mut outcomes: Vec<PacketOutcome> = Vec::with_capacity(packets.len());
         let mut lost = 0;
         let mut previous = Instant::now();
@@ -308,7 +307,7 @@ impl Run<'_> {
                 let sent = self.send(packet).map_err(|message| Stop::Answer(CaseResult::Failed { message }))?;
                 previous = Instant::now();
                 window.sent.push(sent);
-                if window.sent.len() == WINDOW || alone(packet) {
+                if window.sent.len() == most || alone(packet) {
                     break;
                 }
             }

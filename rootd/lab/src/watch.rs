@@ -7,7 +7,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
-use netengine_lab_proto::{CaseRequest, Content, LinkName, ListenerProtocol, Listeners, Topology, Transport};
+use netengine_lab_proto::{CaseRequest, Content, LinkName, ListenerProtocol, Listeners, Node, Topology, Transport};
 use netengine_packet::{attributes::messages, read, trace};
 use nix::{
     errno::Errno,
@@ -91,14 +91,29 @@ impl Watch {
                 match protocol {
                     ListenerProtocol::Tcp => watch._tcp.push(TcpListener::bind(any)?),
                     ListenerProtocol::Udp => {
-                        let socket = UdpSocket::bind(any)?;
-                        socket.set_nonblocking(true)?;
-                        watch.udp.push(socket);
+                        // An echo leaves with the address that was asked: on a node of several, a socket for each.
+                        let own = addresses(node).map(|address| SocketAddr::new(address, port));
+                        let several =
+                            [true, false].iter().any(|v4| addresses(node).filter(|a| a.is_ipv4() == *v4).count() > 1);
+                        for address in own.filter(|_| several).chain((!several).then_some(any)) {
+                            let socket = UdpSocket::bind(address)?;
+                            socket.set_nonblocking(true)?;
+                            watch.udp.push(socket);
+                        }
                     }
                 }
             }
         }
         Ok(watch)
+    }
+
+    /// How many packets may be sent before their observations are read, so that the smallest receive buffer holds their trace messages.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn window(&self) -> io::Result<usize> {
+        let buffers: Result<Vec<usize>, _> = self.traces.iter().map(|(_, socket)| socket.buffer()).collect();
+        Ok(window(buffers?.into_iter().min().unwrap_or(usize::MAX)))
     }
 
     fn open_tested(&mut self, request: &CaseRequest) -> io::Result<()> {
@@ -211,6 +226,12 @@ impl Watch {
     }
 }
 
+/// A trace message costs up to 2.3 KiB of buffer; a packet and its answer make some twenty.
+fn window(buffer: usize) -> usize {
+    const PACKET: usize = 48 << 10;
+    (buffer / PACKET).clamp(1, 32)
+}
+
 fn read_traces(node: usize, datagram: &[u8], window: &mut Window) {
     for message in messages(datagram) {
         match message.and_then(|message| trace::decode(&message)) {
@@ -227,6 +248,12 @@ fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         Err(Errno::EAGAIN) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The addresses of a node.
+fn addresses(node: &Node) -> impl Iterator<Item = IpAddr> + '_ {
+    let lists = node.interfaces.iter().map(|i| &i.addresses).chain(node.bridges.iter().map(|b| &b.addresses));
+    lists.flat_map(|list| list.iter()).map(|net| net.addr())
 }
 
 /// The ports that packets aim at.
@@ -311,5 +338,14 @@ impl Barrier {
             let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
             poll(&mut [PollFd::new(self.far.as_fd(), PollFlags::POLLIN)], timeout)?;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn small_buffers_make_small_windows() {
+        // What Linux grants by default, 8 MiB, and next to nothing.
+        assert_eq!([425_984, 8 << 20, 2_304].map(super::window), [8, 32, 1]);
     }
 }

@@ -214,3 +214,14 @@ fn the_same_case_a_hundred_times_ends_the_same() {
         assert_eq!(run(&mut worker), first);
     }
 }
+
+#[test]
+fn an_answer_comes_from_the_address_that_was_asked() {
+    let text = "table inet t { chain i { type filter hook input priority 0; ct state new counter; } }";
+    // The far address of the gateway, from the near side: a plain socket would answer from the near one.
+    let packets =
+        vec![from("client", udp("10.0.1.1", "10.0.2.1", 53)), from("client", udp("fd00:1::1", "fd00:2::1", 53))];
+    let answer = judged(&mut worker(), &case(Topology::gateway(), text, packets));
+    assert_eq!(verdicts(&answer.packets), [Verdict::Accept, Verdict::Accept]);
+    assert_eq!([answer.packets[0].reply, answer.packets[1].reply], [Some(Reply::Udp); 2]);
+}
