@@ -6,7 +6,7 @@ use std::{
     sync::atomic::Ordering,
 };
 
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use netengine_proto::{
     ids::WorldId,
     plan::{NetworkPlan, Node, NodePlan},
@@ -176,8 +176,19 @@ impl Broker {
         let fds = [made.ns.as_fd(), made.route.as_fd(), made.netfilter.as_fd()];
         self.workers.net(&NetRequest::Adopt(slot), &fds).await?;
         let mut node = HeldNode { slot, ns: made.ns, hears_policy: policy };
-        self.listen(world, &mut node, policy).await?;
-        Ok(node)
+        match self.listen(world, &mut node, policy).await {
+            Ok(()) => Ok(node),
+            Err(error) => {
+                self.give_up(slot).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Has the workers close what they hold of a namespace: their sockets would keep it alive. A worker that is gone holds nothing.
+    async fn give_up(&self, slot: Slot) {
+        let _ = self.workers.watch.forget(slot).await;
+        let _ = self.workers.net(&NetRequest::Forget(slot), &[]).await;
     }
 
     /// Looks at a world of which something was heard, and tells userd when its network differs from the plan.
@@ -231,7 +242,14 @@ impl Broker {
                 self.holder.keep(HeldKey::Namespace(world.id, node.clone()), &made.ns).await.map_err(hold_error)?;
             }
             let made = made.into_iter().zip(&missing);
-            try_join_all(made.map(|(made, node)| self.take_up(world.id, made, node.policy.is_some()))).await
+            // All are awaited: of those that succeed beside one that does not, something must be taken back.
+            let taken = join_all(made.map(|(made, node)| self.take_up(world.id, made, node.policy.is_some()))).await;
+            if taken.iter().any(Result::is_err) {
+                for node in taken.iter().flatten() {
+                    self.give_up(node.slot).await;
+                }
+            }
+            taken.into_iter().collect::<Result<Vec<_>, _>>()
         };
         match made.await {
             Ok(made) => {
