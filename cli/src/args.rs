@@ -164,6 +164,16 @@ pub enum Command {
         #[arg(long, short)]
         follow: bool,
     },
+    /// Prove who reaches whom: a packet of every kind from every network to every other, as the spec says and as the kernel does.
+    ///
+    /// Exits 1 when a flow went otherwise, could not be observed, or the network differs from its plan.
+    Prove {
+        /// The world; may be omitted when you have exactly one.
+        world: Option<String>,
+        /// Print JUnit's XML.
+        #[arg(long, conflicts_with = "json")]
+        junit: bool,
+    },
     /// Run firewall suites: nftables rulesets judged by the kernel, packet by packet.
     ///
     /// Exits 0 when all expectations were met, 1 when a verdict differed, 2 for bad usage or a bad suite, 3 when some could not
@@ -278,6 +288,10 @@ pub enum SecretKind {
     RegistrationToken,
     /// A key for updates and transfers of zones.
     Tsig,
+    /// A key identifier and key to bind ACME accounts with.
+    AcmeEab,
+    /// The key of the live checks' ACME account.
+    AcmeAccount,
 }
 
 /// What `test` is asked.

@@ -18,6 +18,7 @@
 //! | GET `/worlds/{world}/credentials` | | `[`[`WorldCredential`]`]`, for the owner only |
 //! | POST `/worlds/{world}/diagnose` | | [`Diagnosis`] |
 //! | GET `/worlds/{world}/drift` | | [`DriftReport`] |
+//! | POST `/worlds/{world}/prove` | | [`Proof`] |
 //! | GET `/operations/{operation}` | | [`OperationStatus`] |
 //! | DELETE `/operations/{operation}` | | 202 [`OperationStatus`]: cancelled, what it made is undone |
 //! | GET `/events?world=W&operation=O&after=SEQ&follow=true` | | server-sent events, each an [`Event`]; without `follow` `[`[`Event`]`]` |
@@ -274,7 +275,7 @@ api! {
 
     /// A secret of a world and what it opens.
     pub struct WorldCredential {
-        /// `password`, `client_secret`, `registration_token` or `tsig`.
+        /// `password`, `client_secret`, `registration_token`, `tsig`, `acme_eab` or `acme_account`.
         pub kind: String,
         /// Where it is used: an OpenID issuer, or empty.
         pub issuer: String,
@@ -343,6 +344,54 @@ api! {
         pub healed_at: Option<String>,
         /// How long that took, milliseconds.
         pub millis: Option<u64>,
+    }
+
+    /// Who reaches whom in a world: what its spec says, and what the kernel did with a packet of each kind.
+    pub struct Proof {
+        /// The world.
+        pub world: String,
+        /// Every flow went as the spec says, was observed, and the network is as planned.
+        pub passed: bool,
+        /// Every flow, by sender and receiver.
+        pub flows: Vec<ProvenFlow>,
+        /// What differs in the kernel from the plan. Some rules decide nothing about an honest first packet.
+        pub drift: Vec<PlannedChange>,
+        /// How long it took, milliseconds.
+        pub millis: u64,
+    }
+
+    /// One flow.
+    pub struct ProvenFlow {
+        /// The network it comes from.
+        pub from: String,
+        /// The network it goes to.
+        pub to: String,
+        /// `tcp`, `udp` or `icmp`.
+        pub protocol: String,
+        /// The destination port, but for `icmp`.
+        pub port: Option<u16>,
+        /// Its source address.
+        pub source: String,
+        /// Its destination address.
+        pub target: String,
+        /// Whether the spec lets it arrive.
+        pub reaches: bool,
+        /// The source address it must arrive with, when it may.
+        pub arrives_from: Option<String>,
+        /// `passed`, `failed` or `inconclusive`.
+        pub outcome: String,
+        /// The router's verdict, `accept` or `drop`; absent when no hook of it was seen.
+        pub verdict: Option<String>,
+        /// The chain that decided.
+        pub chain: Option<String>,
+        /// The deciding rule in nft's words.
+        pub rule: Option<String>,
+        /// The node it was seen at.
+        pub delivered_to: Option<String>,
+        /// The source address it was seen with.
+        pub delivered_from: Option<String>,
+        /// Why it did not pass; empty when it did.
+        pub cause: String,
     }
 
     /// An operation.

@@ -247,7 +247,7 @@ pub enum Probe {
     },
     /// Fetch `https://NAME/PATH` with the world's trust and no other, and want this status.
     Https {
-        /// The name, resolved by the world's resolver.
+        /// The name, resolved by the world's resolver; after a colon its port, if it is not 443.
         name: String,
         /// The path, with its leading slash.
         path: String,
@@ -260,6 +260,10 @@ pub enum Probe {
         directory: String,
         /// The name, which must lead to this host; port 80 of this host must be free.
         name: String,
+        /// The key of the account, P-256, PKCS #8, base64: the account is made unless it is there. Absent: a new one, which
+        /// is deactivated in the end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        account: Option<Secret>,
     },
     /// Get a token by client credentials and verify it with the keys that the issuer publishes.
     Token {

@@ -84,6 +84,10 @@ pub enum CredentialKind {
     RegistrationToken,
     /// A TSIG key (RFC 8945), HMAC-SHA256, base64.
     Tsig,
+    /// A key that ACME accounts may be bound with (RFC 8555, section 7.3.4), HMAC-SHA256, base64url.
+    AcmeEab,
+    /// The key of the live checks' ACME account, PKCS #8, base64.
+    AcmeAccount,
 }
 
 #[cfg(test)]

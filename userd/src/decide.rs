@@ -248,6 +248,8 @@ actions! {
     ViewCredentials => Owner,
     /// Run all live checks of a world.
     Diagnose => OwnerOrAdmin,
+    /// Have every flow of a world proven.
+    Prove => OwnerOrAdmin,
     /// Read what others changed in a world.
     ViewDrift => OwnerOrAdmin,
     /// Read an operation.

@@ -14,6 +14,7 @@ mod failure;
 mod follow;
 mod prober;
 mod processes;
+mod prove;
 mod queries;
 mod restarts;
 mod secrets;
@@ -35,8 +36,8 @@ use netengine_proto::{
 use netengine_spec::{Spec, immutable_violations, model::Lifecycle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::{diagnose::Progress, follow::follow_root};
 use self::turn::Refusal;
+pub use self::{diagnose::Progress, follow::follow_root};
 use crate::{
     decide::{OperationRef, Verdict, WorldRef, WorldSlot, act},
     events::Bus,
@@ -192,7 +193,9 @@ impl Orchestrator {
         let held = store.held_leases(slot.owner, &slot.name).await.map_err(|error| error.problem(what))?;
         let in_force = known.as_ref().and_then(|world| world.spec.as_ref());
         let leases = match order.up_to >= phases::ANDS {
-            true => leases::choose(&order.spec, in_force, &held).map_err(|error| StoreError::from(error).problem(what))?,
+            true => {
+                leases::choose(&order.spec, in_force, &held).map_err(|error| StoreError::from(error).problem(what))?
+            }
             false => Choice::default(),
         };
         let target = Target::new(order.spec.clone(), order.up_to, id, slot.owner, Vec::new(), &leases.leases);

@@ -51,6 +51,8 @@ fn word(kind: SecretKind) -> &'static str {
         SecretKind::ClientSecret => "client_secret",
         SecretKind::RegistrationToken => "registration_token",
         SecretKind::Tsig => "tsig",
+        SecretKind::AcmeEab => "acme_eab",
+        SecretKind::AcmeAccount => "acme_account",
     }
 }
 

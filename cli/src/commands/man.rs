@@ -71,7 +71,7 @@ mod tests {
         assert_eq!(names[0], "netengine.1");
         for command in ["up", "plan", "down", "status", "list", "validate", "doctor", "exec", "events", "logs", "init"]
             .into_iter()
-            .chain(["pki", "pki-list", "pki-show", "pki-root", "credentials", "diagnose", "drift"])
+            .chain(["pki", "pki-list", "pki-show", "pki-root", "credentials", "diagnose", "drift", "prove", "test"])
         {
             assert!(names.contains(&format!("netengine-{command}.1").as_str()), "{command} in {names:?}");
         }

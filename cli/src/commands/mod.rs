@@ -14,6 +14,7 @@ mod logs;
 mod man;
 mod pki;
 mod plan;
+mod prove;
 mod schema;
 mod status;
 mod test;
@@ -76,6 +77,7 @@ pub fn run(cli: Cli, ui: &Ui) -> Result<u8, Failure> {
             let query = credentials::Query { world, kind, name };
             block_on(credentials::run(ui, &Client::new(global)?, &query))?
         }
+        Command::Prove { world, junit } => block_on(prove::run(ui, &Client::new(global)?, world.as_deref(), junit))?,
         Command::Diagnose { world } => block_on(diagnose::run(ui, &Client::new(global)?, world.as_deref()))?,
         Command::Drift { world, follow } => block_on(drift::run(ui, &Client::new(global)?, world.as_deref(), follow))?,
         Command::Exec { target, tty, no_tty, exec_socket, command } => {

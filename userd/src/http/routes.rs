@@ -72,6 +72,7 @@ pub const ROUTES: &[Route] = &[
     route("get", "/worlds/{world}/credentials", Action::ViewCredentials),
     route("post", "/worlds/{world}/diagnose", Action::Diagnose),
     route("get", "/worlds/{world}/drift", Action::ViewDrift),
+    route("post", "/worlds/{world}/prove", Action::Prove),
     route("get", "/operations/{operation}", Action::ViewOperation),
     route("delete", "/operations/{operation}", Action::CancelOperation),
     route("get", "/events", Action::ViewEvents),
@@ -101,6 +102,7 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
         .route("/worlds/{world}/credentials", get(trusted::credentials))
         .route("/worlds/{world}/diagnose", post(trusted::diagnose))
         .route("/worlds/{world}/drift", get(drift::drift))
+        .route("/worlds/{world}/prove", post(drift::prove))
         .route("/operations/{operation}", get(operation).merge(delete(cancel)))
         .route("/events", get(events));
     Router::new()
@@ -466,7 +468,8 @@ async fn events(
         trusted::trust,
         trusted::credentials,
         trusted::diagnose,
-        drift::drift
+        drift::drift,
+        drift::prove
     )
 )]
 pub(super) struct Document;

@@ -17,7 +17,7 @@ use super::{
     NTP_PORT, Target,
     ands::router_addresses,
     phases::{ANDS, INWORLD_IDENTITY, NAMES_RESOLVE, PKI, PLATFORM_IDENTITY, REGISTRIES, ROOT, effective},
-    secrets::{API_CLIENT, TRANSFER_KEY},
+    secrets::{API_CLIENT, PROBE_ACCOUNT, TRANSFER_KEY},
 };
 
 /// One question over UDP waits this long for its answer.
@@ -104,6 +104,10 @@ pub fn probes(target: &Target, extent: Extent) -> Vec<Planned> {
                 let identity = &spec.identity_platform;
                 let realm = identity.realm_name.as_str();
                 provider(&mut checks, phase, identity.canonical_name.as_str(), &[realm], &[realm], target);
+                let api = &spec.operator.api;
+                if api.enabled {
+                    checks.https(phase, &format!("{}:{}", api.canonical_name, api.port), "/health", 200);
+                }
             }
             REGISTRIES => registries(&mut checks, spec, extent),
             INWORLD_IDENTITY => {
@@ -210,7 +214,8 @@ fn pki(checks: &mut Checks, target: &Target, extent: Extent) {
     }
     let name = format!("{}.{}", target.prober, target.spec.dns.platform_zone.name);
     let directory = format!("https://{authority}/acme/acme/directory");
-    checks.add(PKI, ORDER, format!("acme: order for {name}"), Probe::Acme { directory, name });
+    let account = secret_of(target, CredentialKind::AcmeAccount, "", PROBE_ACCOUNT);
+    checks.add(PKI, ORDER, format!("acme: order for {name}"), Probe::Acme { directory, name, account });
 }
 
 /// An OpenID provider: what `asked` realms publish, and a token of each of `tokens`.

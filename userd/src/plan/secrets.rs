@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use netengine_oidc::{
     from_spec::{self, Wanted},
     secret::Entropy,
@@ -16,6 +19,10 @@ use super::phases;
 pub const TRANSFER_KEY: &str = "transfer";
 /// The key that records are changed with (RFC 2136).
 pub const UPDATE_KEY: &str = "update";
+/// The key identifier that ACME accounts may be bound with (RFC 8555, section 7.3.4).
+pub const EAB_KEY: &str = "world";
+/// The ACME account of the live checks.
+pub const PROBE_ACCOUNT: &str = "probe";
 /// The client of the world's own programs, in every realm.
 pub const API_CLIENT: &str = from_spec::API_CLIENT;
 
@@ -33,6 +40,9 @@ pub fn make_missing(spec: &Spec, up_to: u8, held: &BTreeSet<Slot>, entropy: &mut
     if up_to >= phases::ROOT {
         made.extend([TRANSFER_KEY, UPDATE_KEY].map(|name| tsig_key(name, entropy)));
     }
+    if up_to >= phases::PKI {
+        made.extend([eab_key(entropy), probe_account(entropy)]);
+    }
     if up_to >= phases::PLATFORM_IDENTITY {
         made.extend(of_provider(&from_spec::platform(spec), entropy));
     }
@@ -49,6 +59,30 @@ fn tsig_key(name: &str, entropy: &mut dyn Entropy) -> Credential {
     entropy.fill(&mut bytes);
     let secret = Secret::new(STANDARD.encode(bytes));
     Credential { kind: CredentialKind::Tsig, issuer: String::new(), name: name.to_owned(), secret }
+}
+
+/// HMAC-SHA256, in the form that ACME clients take (RFC 8555, section 7.3.4: base64url).
+fn eab_key(entropy: &mut dyn Entropy) -> Credential {
+    let mut bytes = [0; 32];
+    entropy.fill(&mut bytes);
+    let secret = Secret::new(URL_SAFE_NO_PAD.encode(bytes));
+    Credential { kind: CredentialKind::AcmeEab, issuer: String::new(), name: EAB_KEY.to_owned(), secret }
+}
+
+/// What stands before the 32 octets of a P-256 key in PKCS #8 without the public key (RFC 5208, section 5; RFC 5915, section 3).
+const P256_PKCS8: [u8; 35] = [
+    0x30, 0x41, 0x02, 0x01, 0x00, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x04, 0x27, 0x30, 0x25, 0x02, 0x01, 0x01, 0x04, 0x20,
+];
+
+/// One account for all live checks: each with a new one would reach the limit of new accounts in an hour.
+fn probe_account(entropy: &mut dyn Entropy) -> Credential {
+    let mut scalar = [0; 32];
+    entropy.fill(&mut scalar);
+    // Below the order of the curve, which begins with 32 bits that are set (SP 800-186, section 3.2.1.3).
+    scalar[0] &= 0x7f;
+    let secret = Secret::new(STANDARD.encode([&P256_PKCS8[..], &scalar].concat()));
+    Credential { kind: CredentialKind::AcmeAccount, issuer: String::new(), name: PROBE_ACCOUNT.to_owned(), secret }
 }
 
 fn of_provider(wanted: &Wanted, entropy: &mut dyn Entropy) -> Vec<Credential> {
@@ -73,13 +107,16 @@ pub fn kind_word(kind: CredentialKind) -> &'static str {
         CredentialKind::ClientSecret => "client_secret",
         CredentialKind::RegistrationToken => "registration_token",
         CredentialKind::Tsig => "tsig",
+        CredentialKind::AcmeEab => "acme_eab",
+        CredentialKind::AcmeAccount => "acme_account",
     }
 }
 
 /// The kind with this word.
 pub fn parse_kind(word: &str) -> Option<CredentialKind> {
-    use CredentialKind::{ClientSecret, Password, RegistrationToken, Tsig};
-    [Password, ClientSecret, RegistrationToken, Tsig].into_iter().find(|kind| kind_word(*kind) == word)
+    use CredentialKind::{AcmeAccount, AcmeEab, ClientSecret, Password, RegistrationToken, Tsig};
+    let all = [Password, ClientSecret, RegistrationToken, Tsig, AcmeEab, AcmeAccount];
+    all.into_iter().find(|kind| kind_word(*kind) == word)
 }
 
 #[cfg(test)]
@@ -113,13 +150,15 @@ mod tests {
     #[test]
     fn only_the_phases_asked_for_have_secrets() {
         let names = |up_to| make_missing(&spec(&["alice"]), up_to, &BTreeSet::new(), &mut Kernel).len();
-        assert_eq!((names(0), names(1), names(3)), (0, 2, 2));
+        assert_eq!((names(0), names(1), names(3)), (0, 2, 4));
         assert!(names(4) < names(6) && names(6) == names(9));
     }
 
     #[test]
     fn kinds_have_words() {
-        for kind in [CredentialKind::Password, CredentialKind::ClientSecret, CredentialKind::Tsig] {
+        for kind in
+            [CredentialKind::Password, CredentialKind::Tsig, CredentialKind::AcmeEab, CredentialKind::AcmeAccount]
+        {
             assert_eq!(parse_kind(kind_word(kind)), Some(kind));
         }
         assert_eq!(parse_kind("x"), None);

@@ -90,7 +90,9 @@ async fn check(probe: &Probe, within: Duration, shared: &Shared, progress: &Prog
         }
         Probe::Transfer { server, zone, key } => transfer::check(*server, zone, key, progress).await,
         Probe::Https { name, path, status } => https::check(shared.clone(), name, path, *status, progress).await,
-        Probe::Acme { directory, name } => acme::check(shared.clone(), directory, name, progress).await,
+        Probe::Acme { directory, name, account } => {
+            acme::check(shared.clone(), directory, name, account.as_ref(), progress).await
+        }
         Probe::Token { issuer, client_id, secret } => {
             token::check(shared.clone(), issuer, (client_id, secret), progress).await
         }

@@ -65,7 +65,8 @@ async fn after_a_reboot_worlds_are_made_again_and_what_is_in_nobodys_name_is_rem
     lab.up(ALICE, spec("blue")).await;
     lab.fake.forget_all();
     let stray = ids::world();
-    lab.fake.plant(Target::new(spec("stray"), 9, stray, BOB, Vec::new(), &Default::default()).expect("a target").network);
+    lab.fake
+        .plant(Target::new(spec("stray"), 9, stray, BOB, Vec::new(), &Default::default()).expect("a target").network);
 
     let mut ends = Ends(lab.orchestrator.bus().subscribe(Filter::default()));
     let stop = CancellationToken::new();

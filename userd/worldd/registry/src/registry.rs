@@ -212,7 +212,11 @@ impl Registry {
         }
         self.store.commit(&changes).await.map_err(|error| {
             tracing::error!(service = "registry", "{error}: {:?}", std::error::Error::source(&error));
-            unavailable()
+            if error.is_full() {
+                Problem::new(Kind::Unavailable, "the server's disk is full; nothing was changed")
+            } else {
+                unavailable()
+            }
         })?;
         self.state.store(Arc::new(state.after(&changes)));
         if let Some(name) = after.as_ref().or(before.as_ref()).map(|domain| domain.name.clone()) {

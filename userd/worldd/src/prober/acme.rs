@@ -2,16 +2,17 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, Response};
 use instant_acme::{
-    Account, AuthorizationStatus, BodyWrapper, BytesResponse, ChallengeType, HttpClient, Identifier, NewAccount,
+    Account, AuthorizationStatus, BodyWrapper, BytesResponse, ChallengeType, HttpClient, Identifier, Key, NewAccount,
     NewOrder, Order, OrderStatus, Problem, RevocationReason, RevocationRequest,
 };
-use netengine_proto::control::Fault;
+use netengine_proto::{control::Fault, trust::Secret};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PublicKeyData};
-use rustls::pki_types::{CertificateDer, pem::PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
 use tokio::time::sleep;
 
 use super::{
@@ -78,16 +79,27 @@ fn refused(doing: &str, problem: &Problem) -> Finding {
     Finding::refused(format!("{doing}: {kind}: {detail}"))
 }
 
-/// Gets a certificate for `name`, verifies and revokes it, and ends the account that was made for it.
-pub async fn check(shared: Shared, directory: &str, name: &str, progress: &Progress) -> Seen {
+/// Gets a certificate for `name`, verifies and revokes it. An account that was made for it alone, without a key that is
+/// given, is ended.
+pub async fn check(
+    shared: Shared,
+    directory: &str,
+    name: &str,
+    account_key: Option<&Secret>,
+    progress: &Progress,
+) -> Seen {
     let server_name = tls::server_name(name)?;
     let responder = Responder::get().await?;
     let http = Arc::new(Http::new(shared.clone(), progress.clone()));
-    let new_account = NewAccount { contact: &[], terms_of_service_agreed: true, only_return_existing: false };
-    let (account, _) = Account::builder_with_http(Box::new(Carrier(http)))
-        .create(&new_account, directory.to_owned(), None)
-        .await
-        .map_err(|error| finding("a new account", error))?;
+    let builder = Account::builder_with_http(Box::new(Carrier(http)));
+    let made = match account_key {
+        Some(key) => builder.create_from_key(read(key)?, directory.to_owned()).await,
+        None => {
+            let new = NewAccount { contact: &[], terms_of_service_agreed: true, only_return_existing: false };
+            builder.create(&new, directory.to_owned(), None).await
+        }
+    };
+    let (account, _) = made.map_err(|error| finding("a new account", error))?;
     let mut order = account
         .new_order(&NewOrder::new(&[Identifier::Dns(name.to_owned())]))
         .await
@@ -102,9 +114,19 @@ pub async fn check(shared: Shared, directory: &str, name: &str, progress: &Progr
     shared.tls.verify(&chain, &server_name)?;
     let valid_s = judge(leaf, &key)?;
     revoked.map_err(|error| finding("the revocation", error))?;
-    account.deactivate().await.map_err(|error| finding("the end of the account", error))?;
+    if account_key.is_none() {
+        account.deactivate().await.map_err(|error| finding("the end of the account", error))?;
+    }
     let (certificates, hours) = (chain.len(), valid_s / 3600);
     Ok(format!("a certificate for {name} by http-01, valid for {hours} h, {certificates} in its chain, revoked"))
+}
+
+/// The key of an account that is kept.
+fn read(secret: &Secret) -> Result<(Key, PrivateKeyDer<'static>), Finding> {
+    let ours = || Finding::ours("the key of the account for live checks cannot be read");
+    let der = PrivatePkcs8KeyDer::from(STANDARD.decode(secret.expose()).map_err(|_| ours())?);
+    let key = Key::from_pkcs8_der(der.clone_key()).map_err(|_| ours())?;
+    Ok((key, PrivateKeyDer::Pkcs8(der)))
 }
 
 /// Proves that the name is this host's.

@@ -181,7 +181,7 @@ fn secret(credential: &Credential) -> Option<from_spec::Credential> {
         CredentialKind::Password => Kind::Password,
         CredentialKind::ClientSecret => Kind::ClientSecret,
         CredentialKind::RegistrationToken => Kind::RegistrationToken,
-        CredentialKind::Tsig => return None,
+        CredentialKind::Tsig | CredentialKind::AcmeEab | CredentialKind::AcmeAccount => return None,
     };
     let Credential { issuer, name, .. } = credential;
     let secret = Secret::new(credential.secret.expose().to_owned());

@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use netengine_pki::{
-    acme::{Certificate, Policy},
+    acme::{Certificate, ExternalAccounts, ExternalKey, Policy},
     ca::{Config, Level, Serial},
     name::{Identifier, Scope},
     service::{Renewal, Service},
@@ -13,6 +14,7 @@ use netengine_pki::{
 use netengine_proto::{
     control::{CertificateSummary, ControlReply, IssuedCertificate},
     limits,
+    trust::{Credential, CredentialKind},
 };
 use netengine_spec::Spec;
 use tokio::task::JoinHandle;
@@ -58,8 +60,8 @@ pub struct Issuer {
 
 impl Pki {
     /// Opens the authority that the spec wants, unless it is open.
-    pub async fn apply(&mut self, spec: &Spec, places: &Places, names: Names) {
-        let wish = Wish::of(spec, places);
+    pub async fn apply(&mut self, spec: &Spec, credentials: &[Credential], places: &Places, names: Names) {
+        let wish = Wish::of(spec, credentials, places);
         if self.open.as_ref().is_some_and(|open| open.wish == wish && !open.background.is_finished()) {
             return;
         }
@@ -139,11 +141,12 @@ impl Pki {
 }
 
 impl Wish {
-    fn of(spec: &Spec, places: &Places) -> Self {
+    fn of(spec: &Spec, credentials: &[Credential], places: &Places) -> Self {
         let name = spec.pki.acme.canonical_name.as_str();
+        let external = external(credentials);
         Self {
             config: Config::of(spec),
-            policy: Policy::new(Scope::of(spec), name),
+            policy: Policy { external, ..Policy::new(Scope::of(spec), name) },
             origin: format!("https://{name}"),
             file: places.authority.join("pki.db"),
         }
@@ -159,6 +162,14 @@ impl Wish {
         let (service, background) = opened.map_err(|error| failed(&error))?;
         Ok(Open { wish: self, service, background: tokio::spawn(background.run()) })
     }
+}
+
+/// The keys that accounts may be bound with; nobody needs one.
+fn external(credentials: &[Credential]) -> ExternalAccounts {
+    let keys = credentials.iter().filter(|credential| credential.kind == CredentialKind::AcmeEab);
+    let key = |held: &Credential| ExternalKey::new(URL_SAFE_NO_PAD.decode(held.secret.expose()).ok()?);
+    let keys = keys.filter_map(|held| Some((held.name.clone(), key(held)?))).collect();
+    ExternalAccounts { required: false, is_reusable: true, keys }
 }
 
 /// When certificates of the world's services are renewed.

@@ -107,7 +107,7 @@ impl World {
         tokio::join!(
             async {
                 match up_to >= PKI {
-                    true => pki.apply(spec, places, looked_up).await,
+                    true => pki.apply(spec, credentials, places, looked_up).await,
                     false => pki.close().await,
                 }
             },

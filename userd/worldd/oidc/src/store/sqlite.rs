@@ -4,7 +4,7 @@ use std::path::Path;
 
 use futures::future::BoxFuture;
 use sqlx::{
-    Row, SqlitePool,
+    Connection, Row, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
@@ -59,33 +59,44 @@ impl SqliteStore {
     }
 
     async fn write(&self, writes: &[Write]) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin().await?;
-        for write in writes {
-            let (kind, name) = write.object.place();
-            if write.is_removal {
-                sqlx::query("DELETE FROM oidc_object WHERE realm = ? AND kind = ? AND name = ?")
-                    .bind(&write.realm)
-                    .bind(kind)
-                    .bind(name)
-                    .execute(&mut *transaction)
-                    .await?;
-            } else {
-                let body = serde_json::to_string(&write.object).map_err(|_| StoreError::Damaged)?;
-                sqlx::query(
-                    "INSERT INTO oidc_object (realm, kind, name, body) VALUES (?, ?, ?, ?) \
-                     ON CONFLICT (realm, kind, name) DO UPDATE SET body = excluded.body",
-                )
+        let mut connection = self.pool.acquire().await?;
+        let kept = write_all(&mut connection, writes).await;
+        // SQLite has ended a transaction that met a full disk by itself, of which the connection's count of open transactions
+        // knows nothing: a later commit on it would only end a savepoint.
+        if kept.is_err() {
+            connection.close_on_drop();
+        }
+        kept
+    }
+}
+
+async fn write_all(connection: &mut SqliteConnection, writes: &[Write]) -> Result<(), StoreError> {
+    let mut transaction = connection.begin().await?;
+    for write in writes {
+        let (kind, name) = write.object.place();
+        if write.is_removal {
+            sqlx::query("DELETE FROM oidc_object WHERE realm = ? AND kind = ? AND name = ?")
                 .bind(&write.realm)
                 .bind(kind)
                 .bind(name)
-                .bind(body)
                 .execute(&mut *transaction)
                 .await?;
-            }
+        } else {
+            let body = serde_json::to_string(&write.object).map_err(|_| StoreError::Damaged)?;
+            sqlx::query(
+                "INSERT INTO oidc_object (realm, kind, name, body) VALUES (?, ?, ?, ?) \
+                     ON CONFLICT (realm, kind, name) DO UPDATE SET body = excluded.body",
+            )
+            .bind(&write.realm)
+            .bind(kind)
+            .bind(name)
+            .bind(body)
+            .execute(&mut *transaction)
+            .await?;
         }
-        transaction.commit().await?;
-        Ok(())
     }
+    transaction.commit().await?;
+    Ok(())
 }
 
 impl Store for SqliteStore {

@@ -33,7 +33,9 @@ impl fmt::Debug for ExternalKey {
 pub struct ExternalAccounts {
     /// Whether an account must be bound to one of the keys.
     pub required: bool,
-    /// The keys by name. Each binds one account.
+    /// Whether a key may bind more than one account.
+    pub is_reusable: bool,
+    /// The keys by name.
     pub keys: BTreeMap<String, ExternalKey>,
 }
 

@@ -40,12 +40,12 @@ impl<S: Store, C: Connect> Background<S, C> {
         let (again, more) = mpsc::unbounded_channel();
         unfinished.into_iter().for_each(|probe| drop(again.send(probe)));
         let write = async {
-            while let Some(kept) = writer.run(|| service.machine().is_halted = true).await {
+            while let Some(kept) = writer.run(|why| service.machine().halted = Some(why)).await {
                 let state = State::from_changes(kept);
                 let unfinished = acme::resume(&state, &service.urls);
                 let mut machine = service.machine();
                 machine.state = state;
-                machine.is_halted = false;
+                machine.halted = None;
                 drop(machine);
                 unfinished.into_iter().for_each(|probe| drop(again.send(probe)));
             }

@@ -154,8 +154,8 @@ impl<S: Store> Service<S> {
         let place = self.journal.place().await?;
         let kept = {
             let mut machine = self.machine();
-            if machine.is_halted {
-                return Err(Halted.into());
+            if let Some(why) = machine.halted {
+                return Err(why.into());
             }
             let changes = decide(&machine.state)?;
             changes.iter().for_each(|change| machine.state.apply(change));

@@ -52,7 +52,7 @@ struct Machine {
     nonces: Nonces,
     limits: Limits,
     /// What memory knows is not what the store knows; nothing is decided until it is read anew.
-    is_halted: bool,
+    halted: Option<Halted>,
 }
 
 /// The authority with its ACME server.
@@ -121,7 +121,7 @@ impl<S: Store> Service<S> {
         let urls = Urls::new(origin, authority.signer(Level::Issuing).key_identifier());
         let unfinished = acme::resume(&state, &urls);
         let nonces = Nonces::new().map_err(|_| OpenError::Random)?;
-        let machine = Machine { state, nonces, limits: Limits::default(), is_halted: false };
+        let machine = Machine { state, nonces, limits: Limits::default(), halted: None };
         let store = Arc::new(store);
         let (journal, writer) = Journal::new(store.clone());
         let (probes, queue) = mpsc::channel(PROBES);
@@ -184,8 +184,8 @@ impl<S: Store> Service<S> {
         let place = self.journal.place().await.map_err(halted)?;
         let (rendered, certificate, kept, probes) = {
             let mut machine = self.machine();
-            if machine.is_halted {
-                return Err(halted(Halted));
+            if let Some(why) = machine.halted {
+                return Err(halted(why));
             }
             let now = self.now();
             let Machine { state, nonces, limits, .. } = &mut *machine;
@@ -256,7 +256,7 @@ impl<S: Store> Service<S> {
         let Ok(place) = self.journal.place().await else { return };
         let kept = {
             let mut machine = self.machine();
-            if machine.is_halted {
+            if machine.halted.is_some() {
                 return;
             }
             let now = self.now();
@@ -291,8 +291,13 @@ impl<S: Store> Service<S> {
     }
 }
 
-fn halted(_: Halted) -> Problem {
-    let mut problem = Problem::internal().with_status(503);
+fn halted(why: Halted) -> Problem {
+    let mut problem = match why {
+        // RFC 4918, section 11.5. Its detail is what live checks know a full disk by.
+        Halted::Full => Problem::new(acme::Kind::ServerInternal, "the server's disk is full; nothing was changed"),
+        Halted::Refused => Problem::internal(),
+    }
+    .with_status(if why == Halted::Full { 507 } else { 503 });
     problem.retry_after_secs = Some(5);
     problem
 }

@@ -15,8 +15,14 @@ const BATCH: usize = 128;
 
 /// What was not kept, because the store refused it or something before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("cannot keep the change: the store refused it or one before it")]
-pub struct Halted;
+pub enum Halted {
+    /// There is no room for it.
+    #[error("cannot keep the change: the disk is full")]
+    Full,
+    /// The store has refused it, or one before it.
+    #[error("cannot keep the change: the store refused it or one before it")]
+    Refused,
+}
 
 struct Entry {
     changes: Vec<Change>,
@@ -52,7 +58,7 @@ impl Journal {
     /// # Errors
     /// [`Halted`] when the writer has ended.
     pub async fn place(&self) -> Result<Place<'_>, Halted> {
-        self.0.reserve().await.map(Place).map_err(|_| Halted)
+        self.0.reserve().await.map(Place).map_err(|_| Halted::Refused)
     }
 }
 
@@ -72,7 +78,7 @@ impl Kept {
     /// # Errors
     /// [`Halted`] when it will never be.
     pub async fn wait(self) -> Result<(), Halted> {
-        self.0.await.unwrap_or(Err(Halted))
+        self.0.await.unwrap_or(Err(Halted::Refused))
     }
 }
 
@@ -81,7 +87,7 @@ impl<S: Store> Writer<S> {
     ///
     /// After a failure everything waiting is refused, `halt` is called, and from then on what memory knows must be
     /// thrown away: [`Writer::run`] answers what the store knows, once it can be read, and may be called again.
-    pub async fn run(&mut self, halt: impl Fn()) -> Option<Vec<Change>> {
+    pub async fn run(&mut self, halt: impl Fn(Halted)) -> Option<Vec<Change>> {
         let mut entries = Vec::with_capacity(BATCH);
         loop {
             if self.queue.recv_many(&mut entries, BATCH).await == 0 {
@@ -93,27 +99,28 @@ impl<S: Store> Writer<S> {
                 true => Ok(()),
                 false => self.store.commit(&changes).await,
             };
-            if let Err(error) = &result {
-                tracing::error!(service = "pki", "{error}: {:?}", std::error::Error::source(error));
-                halt();
-            }
-            let answer = result.as_ref().map(drop).map_err(|_| Halted);
+            let answer = result.map_err(|error| {
+                tracing::error!(service = "pki", "{error}: {:?}", std::error::Error::source(&error));
+                let why = if error.is_full() { Halted::Full } else { Halted::Refused };
+                halt(why);
+                why
+            });
             for entry in entries.drain(..) {
                 // Who no longer listens has no need to know.
                 let _ = entry.done.send(answer);
             }
-            if result.is_err() {
-                return Some(self.recover().await);
+            if let Err(why) = answer {
+                return Some(self.recover(why).await);
             }
         }
     }
 
     /// Refuses what was decided on what is not kept, and reads what is.
-    async fn recover(&mut self) -> Vec<Change> {
+    async fn recover(&mut self, why: Halted) -> Vec<Change> {
         let mut pause = tokio::time::interval(std::time::Duration::from_secs(1));
         loop {
             while let Ok(entry) = self.queue.try_recv() {
-                let _ = entry.done.send(Err(Halted));
+                let _ = entry.done.send(Err(why));
             }
             pause.tick().await;
             match self.store.load().await {

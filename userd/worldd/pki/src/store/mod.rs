@@ -32,6 +32,19 @@ pub enum StoreError {
     Content(String),
 }
 
+impl StoreError {
+    /// There is no room on the disk, or none that may be used.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Database { source, .. } if is_full(source))
+    }
+}
+
+/// SQLITE_FULL, or an input or output error of a disk that has no room (the shared memory of a database's log has its own).
+fn is_full(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    matches!(error.code().as_deref(), Some("13" | "4874"))
+}
+
 /// Keeps the state. What `commit` has answered for is there after the process was killed.
 pub trait Store: Send + Sync + 'static {
     /// Everything that was kept, as changes; certificates come with their revocation and without their DER.

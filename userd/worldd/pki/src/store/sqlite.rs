@@ -2,7 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{
-    Row, Sqlite, SqlitePool, Transaction,
+    Connection, Row, Sqlite, SqliteConnection, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
@@ -146,6 +146,14 @@ async fn write(open: &mut Open<'_>, change: &Change) -> Result<(), StoreError> {
     }
 }
 
+async fn write_all(connection: &mut SqliteConnection, changes: &[Change]) -> Result<(), StoreError> {
+    let mut open = connection.begin().await.map_err(failed("begin to keep changes"))?;
+    for change in changes {
+        write(&mut open, change).await?;
+    }
+    open.commit().await.map_err(failed("keep changes"))
+}
+
 impl Store for SqliteStore {
     async fn load(&self) -> Result<Vec<Change>, StoreError> {
         let mut changes: Vec<Change> = Vec::new();
@@ -159,12 +167,15 @@ impl Store for SqliteStore {
         Ok(changes)
     }
 
+    // A connection on which something failed is not used again: SQLite has ended a transaction that met a full disk by itself,
+    // of which the pool's count of open transactions knows nothing, and a later commit would only end a savepoint.
     async fn commit(&self, changes: &[Change]) -> Result<(), StoreError> {
-        let mut open = self.pool.begin().await.map_err(failed("begin to keep changes"))?;
-        for change in changes {
-            write(&mut open, change).await?;
+        let mut connection = self.pool.acquire().await.map_err(failed("begin to keep changes"))?;
+        let kept = write_all(&mut connection, changes).await;
+        if kept.is_err() {
+            connection.close_on_drop();
         }
-        open.commit().await.map_err(failed("keep changes"))
+        kept
     }
 
     async fn certificate(&self, serial: Serial) -> Result<Option<Vec<u8>>, StoreError> {

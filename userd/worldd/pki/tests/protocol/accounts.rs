@@ -170,3 +170,22 @@ async fn an_external_account_is_needed_and_binds_one_account() {
     let again = binding(&second, "blue", &mac, |_, _| {});
     second.post(&new_account(), Some(json!({"externalAccountBinding": again}))).await.refused("unauthorized", 403);
 }
+
+#[tokio::test]
+async fn a_key_that_everybody_has_binds_many_accounts_and_nobody_needs_it() {
+    let mac = [7; 32];
+    let server = Server::with(|policy| {
+        policy.external.is_reusable = true;
+        policy.external.keys.insert("world".to_owned(), ExternalKey::new(mac.to_vec()).expect("long enough"));
+    })
+    .await;
+    for _ in 0..2 {
+        let client = server.client();
+        let bound = binding(&client, "world", &mac, |_, _| {});
+        client.post(&new_account(), Some(json!({"externalAccountBinding": bound}))).await.is(201);
+        let client = server.client();
+        let wrong = binding(&client, "world", &[8; 32], |_, _| {});
+        client.post(&new_account(), Some(json!({"externalAccountBinding": wrong}))).await.refused("unauthorized", 403);
+        client.post(&new_account(), Some(json!({}))).await.is(201);
+    }
+}

@@ -127,3 +127,35 @@ async fn everything_goes_on_after_a_restart_even_a_challenge_that_was_being_look
     let key = rcgen::KeyPair::generate().expect("a key");
     client.finalize(&ready, &["a.test"], &key).await.is(200);
 }
+
+/// SQLite ends a transaction that meets a full disk by itself. A connection that does not know it would keep what comes later in
+/// a transaction that never ends.
+#[tokio::test]
+async fn after_a_full_disk_what_is_kept_is_kept() {
+    use netengine_pki::{
+        acme::{Change, Own},
+        ca::{Secret, Serial},
+        store::{SqliteStore, Store},
+    };
+    use sqlx::sqlite::SqlitePoolOptions;
+
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("pki.db");
+    // A disk of 64 pages.
+    let options = SqliteStore::options(&file).pragma("max_page_count", "64");
+    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.expect("a database");
+    let store = SqliteStore::new(pool.clone()).await.expect("tables");
+    let own = |names: &str, bytes: usize| {
+        let serial = Serial::from_hex(&"4a".repeat(16)).expect("a number");
+        let (names, circumstances) = (names.to_owned(), "x".repeat(bytes));
+        Change::Own(Own { names, circumstances, serial, key: Secret::from_pkcs8(vec![1]) })
+    };
+    let refused = store.commit(&[own("large", 1 << 20)]).await.expect_err("there is no room");
+    assert!(refused.is_full(), "{refused:?}");
+    // Somebody who gave up.
+    drop(pool.begin().await.expect("a transaction"));
+    store.commit(&[own("small", 1)]).await.expect("there is room");
+    let other = SqliteStore::open(&file).await.expect("a second reader");
+    assert!(other.own("small").await.expect("read").is_some());
+    assert!(other.own("large").await.expect("read").is_none());
+}

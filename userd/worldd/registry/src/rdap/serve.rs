@@ -5,8 +5,8 @@ use std::{net::IpAddr, sync::Arc};
 use axum::{
     Router,
     body::Body,
-    extract::{Path, RawQuery, State},
-    http::{HeaderValue, StatusCode, header},
+    extract::{FromRequestParts, Path, RawQuery, State},
+    http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -15,7 +15,7 @@ use icann_rdap_common::{
     response::{Help, Notice, RdapResponseError, Rfc9083Error},
 };
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
@@ -57,6 +57,18 @@ impl From<RdapResponseError> for Refused {
 }
 
 type Answer = Result<Response, Refused>;
+
+/// The parts of a path that vary. What cannot be read is an RDAP error like any other.
+struct At<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for At<T> {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        let read = Path::<T>::from_request_parts(parts, state).await;
+        read.map(|Path(parts)| Self(parts)).map_err(|_| Refused::Bad("the path is not UTF-8".to_owned()))
+    }
+}
 
 /// The routes of RDAP. `base` is where they are reached, its path included; nest the router there.
 pub fn router(registry: Arc<Registry>, base: Base) -> Router {
@@ -132,36 +144,36 @@ async fn help(State(shared): Held) -> Response {
     found(&Help::response().notice(notice).build())
 }
 
-async fn file(State(shared): Held, Path(name): Path<String>) -> Answer {
+async fn file(State(shared): Held, At(name): At<String>) -> Answer {
     let file = bootstrap::file(&shared.base, &shared.registry.look(), &name, now());
     file.map(|file| typed(200, "application/json", &file))
         .ok_or_else(|| Refused::Absent("nothing is at this path".to_owned()))
 }
 
-async fn domain(State(shared): Held, Path(text): Path<String>) -> Answer {
+async fn domain(State(shared): Held, At(text): At<String>) -> Answer {
     let (name, state) = (ldh(&text)?, shared.registry.state());
     let it = state.domain(&name).ok_or_else(|| absent("domain", &name))?;
     Ok(found(&object::domain(&shared.base, &state, it)?))
 }
 
-async fn name_server(State(shared): Held, Path(text): Path<String>) -> Answer {
+async fn name_server(State(shared): Held, At(text): At<String>) -> Answer {
     let (name, state) = (ldh(&text)?, shared.registry.state());
     let addresses = object::addresses(&state, &name).ok_or_else(|| absent("name server", &name))?;
     Ok(found(&object::name_server(&shared.base, &name, &addresses)?))
 }
 
-async fn entity(State(shared): Held, Path(handle): Path<String>) -> Answer {
+async fn entity(State(shared): Held, At(handle): At<String>) -> Answer {
     let state = shared.registry.state();
     let it = state.organisation(&handle.to_ascii_lowercase()).ok_or_else(|| absent("entity", &handle))?;
     Ok(found(&object::entity(&shared.base, it, &[])))
 }
 
-async fn ip(State(shared): Held, Path(text): Path<String>) -> Answer {
+async fn ip(State(shared): Held, At(text): At<String>) -> Answer {
     let address: IpAddr = text.parse().map_err(|_| Refused::Bad(format!("`{}` is not an address", shown(&text))))?;
     held(&shared, IpNet::from(address))
 }
 
-async fn ip_network(State(shared): Held, Path((address, length)): Path<(String, String)>) -> Answer {
+async fn ip_network(State(shared): Held, At((address, length)): At<(String, String)>) -> Answer {
     let text = format!("{address}/{length}");
     let network: IpNet = text.parse().map_err(|_| Refused::Bad(format!("`{}` is not a network", shown(&text))))?;
     held(&shared, network.trunc())
@@ -173,7 +185,7 @@ fn held(shared: &Shared, asked: IpNet) -> Answer {
     Ok(found(&object::network(&shared.base, &state, it)?))
 }
 
-async fn autnum(State(shared): Held, Path(text): Path<String>) -> Answer {
+async fn autnum(State(shared): Held, At(text): At<String>) -> Answer {
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
     let number = text.parse::<u32>().ok().filter(|_| is_number);
     let number =

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use sqlx::{
-    SqlitePool,
+    Connection, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
@@ -90,8 +90,19 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError`]; then none is kept.
     pub async fn commit(&self, changes: &[Change]) -> Result<(), StoreError> {
+        let mut connection = self.pool.acquire().await.map_err(failed("keep a change"))?;
+        let kept = Self::write(&mut connection, changes).await;
+        // SQLite has ended a transaction that met a full disk by itself, of which the connection's count of open transactions
+        // knows nothing: a later commit on it would only end a savepoint.
+        if kept.is_err() {
+            connection.close_on_drop();
+        }
+        kept
+    }
+
+    async fn write(connection: &mut SqliteConnection, changes: &[Change]) -> Result<(), StoreError> {
         let keep = failed("keep a change");
-        let mut transaction = self.pool.begin().await.map_err(&keep)?;
+        let mut transaction = connection.begin().await.map_err(&keep)?;
         for change in changes {
             let query = match change {
                 Change::Put(object) => {

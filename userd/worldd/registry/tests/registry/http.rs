@@ -433,6 +433,9 @@ async fn rdap_answers_objects_searches_and_errors_in_its_own_form() {
     for (method, path, status) in [
         ("GET", "/domain/none.corp", 404),
         ("GET", "/domain/a..b", 400),
+        ("GET", "/domain/b%c3%b!", 400),
+        ("GET", "/ip/%ff/8", 400),
+        ("GET", "/%ff.json", 400),
         ("GET", "/ip/10.0.0", 400),
         ("GET", "/ip/10.0.0.0/33", 400),
         ("GET", "/ip/192.0.2.1", 404),

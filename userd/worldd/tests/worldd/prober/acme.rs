@@ -29,7 +29,7 @@ const HOSTS: [(&str, [u8; 4]); 5] =
 const DIRECTORY: &str = "https://ca.test/acme/acme/directory";
 
 fn order(directory: &str, name: &str) -> Probe {
-    Probe::Acme { directory: directory.to_owned(), name: name.to_owned() }
+    Probe::Acme { directory: directory.to_owned(), name: name.to_owned(), account: None }
 }
 
 async fn ca(tasks: &mut JoinSet<()>) -> (Trust, Arc<Service<MemoryStore>>) {

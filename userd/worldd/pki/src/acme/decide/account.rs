@@ -102,7 +102,7 @@ fn bind(context: &Context<'_>, key: &Jwk, binding: Option<Value>, url: &str) -> 
     }
     // An unknown name and a wrong MAC answer alike.
     let is_good = external.keys.get(name).is_some_and(|mac| verify_mac(&jws, mac.expose()));
-    if !is_good || context.state.is_external_used(name) {
+    if !is_good || (!external.is_reusable && context.state.is_external_used(name)) {
         return Err(Problem::unauthorized(
             "the external account binding is not valid, or was used for another account",
         ));
