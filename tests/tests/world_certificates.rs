@@ -238,6 +238,37 @@ fn lego_gets_renews_and_revokes_by_http_01_tls_alpn_01_and_dns_01() {
     }
 }
 
+/// Neither this certbot (2.1) nor this lego (4.9) knows renewal information (RFC 9773): a script of ours reads it above.
+#[test]
+fn accounts_are_bound_with_the_key_that_the_owner_is_shown() {
+    let world = World::up("minimal", &[]);
+    let key = world.secret("acme_eab", "world", "");
+    let wrong: String = key.chars().rev().collect();
+    let certbot = |key: &str| {
+        format!(
+            "certbot --config-dir certbot --work-dir certbot/work --logs-dir certbot/logs --server {DIRECTORY} \
+             --non-interactive register --agree-tos -m a@platform.internal --eab-kid world --eab-hmac-key {key}"
+        )
+    };
+    let lego = |key: &str| {
+        format!(
+            "lego --accept-tos --server {DIRECTORY} --email a@platform.internal --path lego --domains {HERE} --http \
+             --eab --kid world --hmac {key} run 2>&1"
+        )
+    };
+    let refused = world.attempt(&certbot(&wrong));
+    let log = world.says("cat certbot/logs/letsencrypt.log");
+    assert!(refused.code != 0 && log.contains("the external account binding is not valid"), "{refused:?} {log}");
+    let refused = world.attempt(&lego(&wrong));
+    assert!(refused.code != 0 && refused.out.contains("the external account binding is not valid"), "{refused:?}");
+    world.says(&certbot(&key));
+    world.says("rm -rf lego");
+    world.says(&lego(&key));
+    let chain = format!("lego/certificates/{HERE}.crt");
+    verify(&world, &chain, HERE);
+    assert_eq!(listed(&world, &serial(&world, &chain)), ("valid".into(), vec![HERE.to_owned()]));
+}
+
 #[test]
 fn uacme_gets_renews_and_revokes_by_http_01() {
     let world = World::up("minimal", &[]);
@@ -285,7 +316,8 @@ fn services_keep_their_certificates_over_a_restart_and_connections_outlive_their
         "the world is ready",
         || settled(&world.host, ALICE),
         |settled| settled.as_ref().is_ok_and(|worlds| worlds["minimal"] == "ready"),
-    );
+    )
+    .expect("it is ready");
     assert_eq!(own(), first, "nothing was issued anew");
 
     let script = world.host.file("kept.py", KEPT);
