@@ -115,12 +115,11 @@ fn a_listing_that_is_saved_loads_again_and_says_the_same() {
         let policy = policy(8);
         put(socket, &policy);
         let saved = nft(&["list", "ruleset"]);
-        let file = std::env::temp_dir().join(format!("netengine-policy-{}.nft", std::process::id()));
+        let file = tempfile::NamedTempFile::new().expect("made");
         std::fs::write(&file, &saved).expect("written");
         nft(&["flush", "ruleset"]);
         assert_eq!(compare_with(socket, WORLD, Some(&policy)).expect("reads"), TableState::Absent);
-        nft(&["--file", file.to_str().expect("a path")]);
-        std::fs::remove_file(&file).expect("removed");
+        nft(&["--file", file.path().to_str().expect("a path")]);
         assert_eq!(nft(&["list", "ruleset"]), saved);
     });
 }
