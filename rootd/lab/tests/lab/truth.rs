@@ -1,4 +1,4 @@
-//! Other people's tools say the same: real programs in namespaces made by iproute2, rules loaded by nft, and what `nft monitor trace` says.
+//! Other people's tools say the same: real programs in namespaces made by iproute2, rules loaded by nft.
 
 use std::process::Command;
 
