@@ -184,7 +184,7 @@ fn further_tracer(listing: &Listing) -> Option<String> {
     use std::collections::BTreeSet;
     let mut chains: BTreeSet<(Family, &'static str, Option<&str>)> = BTreeSet::new();
     for ((family, ..), base) in &listing.bases {
-        let hook = word(base.hook);
+        let hook = base.hook.as_str();
         match (family, base.hook) {
             (_, Hook::Ingress | Hook::Egress) => {
                 chains.extend(base.devices.iter().map(|device| (Family::Netdev, hook, Some(device.as_str()))));
@@ -209,18 +209,6 @@ fn further_tracer(listing: &Listing) -> Option<String> {
         );
     }
     (!text.is_empty()).then_some(text)
-}
-
-fn word(hook: Hook) -> &'static str {
-    match hook {
-        Hook::Ingress => "ingress",
-        Hook::Prerouting => "prerouting",
-        Hook::Input => "input",
-        Hook::Forward => "forward",
-        Hook::Output => "output",
-        Hook::Postrouting => "postrouting",
-        Hook::Egress => "egress",
-    }
 }
 
 /// No packet of the case asks for a neighbour or tells of one.

@@ -62,7 +62,7 @@ fn one(out: &mut String, judged: &Judged<'_>, packet: &JudgedPacket<'_>, style: 
         let _ = writeln!(out, "      because {}", clean(reason));
     }
     for hop in seen.path.iter() {
-        let hook = hop.hook.map(|hook| format!("{hook:?} ").to_lowercase()).unwrap_or_default();
+        let hook = hop.hook.map(|hook| format!("{} ", hook.as_str())).unwrap_or_default();
         let family = format!("{:?}", hop.family).to_lowercase();
         let said = match &hop.verdict {
             HopVerdict::Jump(to) => format!("jump {to}"),

@@ -1,6 +1,6 @@
 //! One packet's evidence to its verdict.
 
-use netengine_lab_proto::{Delivery, Hook, HopKind, HopVerdict, PacketOutcome, Reply, Verdict, limits::PATH_HOPS};
+use netengine_lab_proto::{Delivery, HopKind, HopVerdict, PacketOutcome, Reply, Verdict, limits::PATH_HOPS};
 use netengine_proto::bounded::Bounded;
 
 use super::{Evidence, Facts, Sent, reference};
@@ -124,7 +124,7 @@ fn undelivered_verdict(sent: &Sent, own: &Evidence, facts: &Facts) -> (Verdict, 
         return (Verdict::Held, Some("a fragment that the kernel keeps until the others come".to_owned()));
     }
     let seen = match own.reached.last().copied().or(own.hops.last().and_then(|(_, hop)| hop.hook)) {
-        Some(hook) => format!("last seen at {}", name(hook)),
+        Some(hook) => format!("last seen at {}", hook.as_str()),
         None => "no chain saw it".to_owned(),
     };
     let why = match (own.reply, sent.errno) {
@@ -135,18 +135,6 @@ fn undelivered_verdict(sent: &Sent, own: &Evidence, facts: &Facts) -> (Verdict, 
         _ => "the kernel gave no reason".to_owned(),
     };
     (Verdict::Lost, Some(format!("{seen}; {why}")))
-}
-
-fn name(hook: Hook) -> &'static str {
-    match hook {
-        Hook::Ingress => "ingress",
-        Hook::Prerouting => "prerouting",
-        Hook::Input => "input",
-        Hook::Forward => "forward",
-        Hook::Output => "output",
-        Hook::Postrouting => "postrouting",
-        Hook::Egress => "egress",
-    }
 }
 
 fn family(family: netengine_lab_proto::Family) -> &'static str {
