@@ -200,7 +200,7 @@ mod tests {
     fn our_own_units_are_understood_whole() {
         let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../systemd");
         for (name, program, capabilities, sockets, kept) in [
-            ("netengine-rootd.service", "netengine-rootd", 3, 2, true),
+            ("netengine-rootd.service", "netengine-rootd", 4, 2, true),
             ("netengine-spawn.service", "netengine-rootd", 5, 1, false),
             ("netengine-userd.service", "netengine-userd", 0, 2, false),
         ] {

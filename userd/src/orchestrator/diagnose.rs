@@ -68,10 +68,7 @@ impl Orchestrator {
             return Err(problem(ProblemKind::Conflict, what, cause, "wait for them, then try again"));
         };
         let looking = async {
-            let secrets = self.held_secrets(world).await?;
-            let leases = self.store().leases(world).await.map_err(|error| error.problem(""))?;
-            let target = Target::new(spec, stored.up_to, world.id, world.owner, secrets, &leases);
-            let target = target.map_err(|error| super::too_large("", &error))?;
+            let target = self.held_target(world, spec, stored.up_to).await?;
             let trust = self.store().trust(world.id).await.map_err(|error| error.problem(""))?;
             let asked = Instant::now();
             let observed = attempt::observe(self, world, Some(&target)).await?;

@@ -45,10 +45,7 @@ impl Orchestrator {
             return Err(problem(ProblemKind::Conflict, what, cause, "wait for them, then try again"));
         };
         let proving = async {
-            let secrets = self.held_secrets(world).await?;
-            let leases = self.store().leases(world).await.map_err(|error| error.problem(""))?;
-            let target = Target::new(spec, stored.up_to, world.id, world.owner, secrets, &leases);
-            let target = target.map_err(|error| super::too_large("", &error))?;
+            let target = self.held_target(world, spec, stored.up_to).await?;
             let expected = expected(&target);
             let mut flows = Vec::with_capacity(expected.len());
             for part in expected.chunks(limits::FLOW_PROBES) {

@@ -7,7 +7,10 @@ use netengine_proto::{api::Problem, trust::Credential};
 use netengine_spec::Spec;
 
 use super::Orchestrator;
-use crate::{decide::WorldRef, plan::secrets};
+use crate::{
+    decide::WorldRef,
+    plan::{Target, secrets},
+};
 
 impl Orchestrator {
     /// The secrets that a world has.
@@ -20,6 +23,14 @@ impl Orchestrator {
             held.push(Credential { kind, issuer, name, secret });
         }
         Ok(held)
+    }
+
+    /// What a world is to be with the secrets and leases it has; none are made.
+    pub(super) async fn held_target(&self, world: &WorldRef, spec: Spec, up_to: u8) -> Result<Target, Problem> {
+        let secrets = self.held_secrets(world).await?;
+        let leases = self.store().leases(world).await.map_err(|error| error.problem(""))?;
+        let target = Target::new(spec, up_to, world.id, world.owner, secrets, &leases);
+        target.map_err(|error| super::too_large("", &error))
     }
 
     /// The secrets that a world needs up to phase `up_to`, those that it lacks made and kept first.

@@ -95,12 +95,12 @@ fn a_mirrored_name_is_a_zone_of_its_own() {
 
 #[test]
 fn a_domain_with_name_servers_of_its_own_is_delegated_with_glue() {
-    let domain = "domain_registry.initial_domains=[{domain: acme.corp, org: acme-corp, records: [{type: NS, value: \
-                  ns.acme.corp}, {name: ns, type: A, value: 10.20.0.9}]}]";
-    let plan = of("single-org.yaml", &[domain]);
-    assert!(!plan.zones.contains_key("acme.corp"));
-    assert!(has(&plan, "corp", "acme.corp", "NS", "ns.acme.corp"));
-    assert!(has(&plan, "corp", "ns.acme.corp", "A", "10.20.0.9"));
+    let domains = "domain_registry.initial_domains=[{domain: acme.corp, org: acme-corp}, {domain: beta.corp, org: \
+                   acme-corp, records: [{type: NS, value: ns.beta.corp}, {name: ns, type: A, value: 10.20.0.9}]}]";
+    let plan = of("single-org.yaml", &[domains]);
+    assert!(!plan.zones.contains_key("beta.corp"));
+    assert!(has(&plan, "corp", "beta.corp", "NS", "ns.beta.corp"));
+    assert!(has(&plan, "corp", "ns.beta.corp", "A", "10.20.0.9"));
 }
 
 #[test]
