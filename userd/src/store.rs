@@ -114,6 +114,7 @@ async fn connect(url: &str) -> Result<AnyPool, StoreError> {
         .idle_timeout(None)
         .max_lifetime(None)
         .after_connect(move |connection, _| Box::pin(async move { configure(connection, is_sqlite).await }))
+        .after_release(|connection, _| Box::pin(async move { is_reusable(connection).await }))
         .connect(&target)
         .await?;
     schema::migrate(&pool, sqlite.as_deref()).await?;
@@ -135,6 +136,15 @@ async fn configure(connection: &mut AnyConnection, sqlite: bool) -> Result<(), s
         connection.ping().await?;
     }
     Ok(())
+}
+
+/// Whether no transaction is open, after a roll-back that was begun when one was dropped.
+///
+/// SQLite ends a transaction that meets a full disk by itself, of which the connection's count of open transactions knows
+/// nothing: the next one that is given up would leave a real one open, and all later commits would only end savepoints in it.
+async fn is_reusable(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }
 
 /// `quick_check` reads every page but no index against its table; enough to refuse a damaged file at start.

@@ -148,5 +148,11 @@ async fn a_full_disk_is_told_and_nothing_is_half_written() {
         .execute(&mut *store.connection().await.expect("open"))
         .await
         .expect("set");
-    store.begin_up(&operation(ALICE, "v"), false, SIZE, SIZE, None).await.expect("begun");
+    // Somebody is refused, and what is begun afterwards is there for who opens the file next, after an end by SIGKILL too.
+    store.begin_up(&operation(ALICE, "w0"), false, SIZE, SIZE, None).await.expect_err("it is there already");
+    let kept = operation(ALICE, "v");
+    store.begin_up(&kept, false, SIZE, SIZE, None).await.expect("begun");
+    let other = open(&database).await;
+    let found = other.interrupted().await.expect("read");
+    assert!(found.iter().any(|operation| operation.id == kept.id), "what was acknowledged is not in the file");
 }
