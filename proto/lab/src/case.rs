@@ -67,11 +67,14 @@ pub struct CaseLimits {
     pub timeout_ms: u32,
     /// Report all rules of the ruleset with their texts, not only those met.
     pub all_rules: bool,
+    /// Run in namespaces that no other case was in, even where those of the case before are as good as new.
+    #[serde(default)]
+    pub fresh: bool,
 }
 
 impl Default for CaseLimits {
     fn default() -> Self {
-        Self { timeout_ms: 5_000, all_rules: false }
+        Self { timeout_ms: 5_000, all_rules: false, fresh: false }
     }
 }
 

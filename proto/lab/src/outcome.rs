@@ -41,6 +41,9 @@ pub struct CaseAnswer {
     pub lost_messages: u64,
     /// Microseconds to build the topology and load the ruleset.
     pub setup_micros: u64,
+    /// It ran where another case had run before, of which nothing was left.
+    #[serde(default)]
+    pub reused: bool,
     /// Microseconds from the first packet to the last verdict.
     pub run_micros: u64,
 }

@@ -1,6 +1,6 @@
 //! Prints how fast the engine is: distinct small rulesets with one packet each, and one ruleset with many packets.
 //!
-//! Usage: `cargo run -p netengine-lab --example rate -- LAB NFT [CASES] [PACKETS]`
+//! Usage: `cargo run -p netengine-lab --example rate -- LAB NFT [CASES] [PACKETS] [ct]`; with `ct` the rulesets look at connections.
 
 use std::{path::PathBuf, time::Instant};
 
@@ -56,6 +56,7 @@ fn main() {
     let (lab, nft) = (PathBuf::from(&arguments[1]), PathBuf::from(&arguments[2]));
     let number = |at: usize, otherwise: u32| arguments.get(at).and_then(|text| text.parse().ok()).unwrap_or(otherwise);
     let (cases, packets) = (number(3, 300), number(4, 10_000));
+    let state = if arguments.get(5).is_some_and(|word| word == "ct") { "ct state established accept\n" } else { "" };
     let begun = Instant::now();
     let threads: Vec<_> = (0..2_usize)
         .map(|processor| {
@@ -65,7 +66,7 @@ fn main() {
                 let mut setup = Vec::new();
                 for case in 0..cases {
                     let rules = format!(
-                        "table inet t {{\n chain i {{\n type filter hook input priority 0; policy drop;\n udp dport {} drop\n }}\n}}\n",
+                        "table inet t {{\n chain i {{\n type filter hook input priority 0; policy drop;\n {state}udp dport {} drop\n }}\n}}\n",
                         case + 1
                     );
                     setup.push(run(&mut worker, rules, vec![packet((case + 1) as u16)], true));

@@ -14,6 +14,7 @@
 //! | [`netlink`], [`build`] | a topology by rtnetlink |
 //! | [`nft`] | the process that reads rulesets |
 //! | [`watch`] | sockets that inject and observe |
+//! | [`reuse`] | a sandbox for the next case, when the last left nothing in it |
 //! | [`discard`] | closing what a case leaves behind |
 //! | [`run`] | one case from request to answer |
 //! | [`worker`], [`client`], [`wire`] | cases over a socket |
@@ -24,6 +25,7 @@ pub mod discard;
 pub mod isolate;
 pub mod netlink;
 pub mod nft;
+pub mod reuse;
 pub mod run;
 pub mod sys;
 pub mod text;

@@ -13,7 +13,10 @@ use nix::{
 
 use crate::sys;
 
+const REQUEST: u16 = 0x1;
 const REQUEST_ACK: u16 = 0x1 | 0x4;
+/// `NLM_F_ROOT | NLM_F_MATCH`.
+pub const DUMP: u16 = 0x100 | 0x200;
 /// `NLM_F_CREATE | NLM_F_EXCL`.
 pub const CREATE: u16 = 0x400 | 0x200;
 /// `NLM_F_CREATE | NLM_F_REPLACE`.
@@ -30,12 +33,21 @@ pub struct Batch {
 impl Batch {
     /// Begins a request of this type with these flags and fixed header; the one before is complete.
     pub fn request(&mut self, kind: u16, flags: u16, header: &[u8]) {
+        self.count += 1;
+        self.message(kind, REQUEST_ACK | flags, header);
+    }
+
+    /// Begins a message that gets no answer of its own: the ends of a transaction of nf_tables.
+    pub fn unanswered(&mut self, kind: u16, header: &[u8]) {
+        self.message(kind, REQUEST, header);
+    }
+
+    fn message(&mut self, kind: u16, flags: u16, header: &[u8]) {
         self.finish();
         self.message = self.bytes.len();
-        self.count += 1;
         self.bytes.extend([0; 4]);
         self.bytes.extend(kind.to_ne_bytes());
-        self.bytes.extend((REQUEST_ACK | flags).to_ne_bytes());
+        self.bytes.extend(flags.to_ne_bytes());
         self.bytes.extend(self.count.to_ne_bytes());
         self.bytes.extend([0; 4]);
         self.bytes.extend(header);
@@ -79,7 +91,7 @@ impl Batch {
     }
 
     fn finish(&mut self) {
-        if self.count > 0 {
+        if !self.bytes.is_empty() {
             let length = (self.bytes.len() - self.message) as u32;
             self.bytes[self.message..self.message + 4].copy_from_slice(&length.to_ne_bytes());
         }
@@ -115,6 +127,14 @@ impl Netlink {
             sys::set(fd, libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, *group as i32)?;
         }
         Ok(socket)
+    }
+
+    /// Opens a socket of `NETLINK_NETFILTER` for requests alone.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn requests() -> io::Result<Self> {
+        Self::open(SockProtocol::NetlinkNetFilter)
     }
 
     fn open(protocol: SockProtocol) -> io::Result<Self> {
@@ -166,7 +186,7 @@ impl Netlink {
         first.map_or(Ok(()), Err)
     }
 
-    /// Sends one request and gives the first message that is no error, if any.
+    /// Sends one request, which may be a [`DUMP`], and gives the first message that is no error, if any.
     ///
     /// # Errors
     /// Why the kernel refused it.
@@ -177,6 +197,10 @@ impl Netlink {
         loop {
             let length = recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
             for message in messages(&buffer[..length]).flatten() {
+                // NLMSG_DONE: the end of a dump.
+                if message.kind == 3 {
+                    return Ok(found);
+                }
                 if message.kind != 2 {
                     found = found.or_else(|| Some(message.body.to_vec()));
                     continue;

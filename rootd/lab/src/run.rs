@@ -20,9 +20,10 @@ use netengine_packet::{
 use netengine_proto::bounded::Bounded;
 
 use crate::{
-    build::{Built, build, ready},
+    build::{Built, ready},
     discard::Discard,
     nft::{Answer, Mode, Nft, messages},
+    reuse::{Sandbox, leaves_nothing, tracks},
     text::{Listing, prepare, prepare::SourceRule},
     verdict::{Facts, NodeFacts, Sent, Window, judge},
     watch::{Barrier, Watch, way_out},
@@ -30,6 +31,9 @@ use crate::{
 
 /// The table that switches tracing on.
 pub const TRACER: &str = "netengine_trace";
+
+/// Sandboxes kept for later cases.
+const KEPT: usize = 4;
 
 /// What a worker has for all its cases.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub struct Engine {
     pub settings: PathBuf,
     /// Closes what cases leave behind.
     pub discard: Discard,
+    /// Sandboxes as good as new, the last used last.
+    pub kept: Vec<Box<Sandbox>>,
 }
 
 /// Why a case ended early.
@@ -74,30 +80,59 @@ impl Engine {
 
     fn case(&mut self, request: &CaseRequest) -> Result<CaseAnswer, Stop> {
         let begun = Instant::now();
+        let quiet = is_quiet(request);
+        let mut sandbox = match self.ready(request, quiet) {
+            Some(ready) => ready,
+            None => {
+                let built = Sandbox::build(&request.topology, &self.settings, quiet);
+                Box::new(built.map_err(|error| Stop::Answer(CaseResult::Failed { message: error.to_string() }))?)
+            }
+        };
+        let answer = self.judged(request, &mut sandbox, begun);
+        let as_new = answer.as_ref().is_ok_and(|answer| leaves_nothing(request, quiet, answer))
+            && sandbox.clean(&mut self.barrier).unwrap_or(false);
+        match (as_new, tracks(request)) {
+            (false, _) => self.discard.give(sandbox),
+            (true, true) => self.discard.rest(sandbox),
+            (true, false) => self.kept.push(sandbox),
+        }
+        answer
+    }
+
+    /// A sandbox that is as good as new and has this case's network.
+    fn ready(&mut self, request: &CaseRequest, quiet: bool) -> Option<Box<Sandbox>> {
+        self.kept.extend(self.discard.rested());
+        let fitting = self.kept.iter().rposition(|kept| kept.fits(request, quiet)).map(|at| self.kept.remove(at));
+        let more = self.kept.len().saturating_sub(KEPT);
+        for old in self.kept.drain(..more) {
+            self.discard.give(old);
+        }
+        fitting
+    }
+
+    fn judged(&mut self, request: &CaseRequest, sandbox: &mut Sandbox, begun: Instant) -> Result<CaseAnswer, Stop> {
         let topology = &request.topology;
-        let built = build(topology, &self.settings, is_quiet(request))
-            .map_err(|error| Stop::Answer(CaseResult::Failed { message: error.to_string() }))?;
-        let mut nodes = Vec::with_capacity(built.len());
-        for (node, here) in topology.nodes.iter().zip(&built) {
+        let mut nodes = Vec::with_capacity(sandbox.built.len());
+        for (node, here) in topology.nodes.iter().zip(&sandbox.built) {
             nodes.push(self.load(request, node, here)?);
         }
         let tested = topology.nodes.iter().position(|node| node.name == topology.tested).unwrap_or(0);
         let traced: Vec<bool> = nodes.iter().map(|node| node.traced).collect();
         let facts = Facts::new(nodes, tested, TRACER);
         let patience = Instant::now() + Duration::from_millis(u64::from(request.limits.timeout_ms));
-        if !ready(topology, &built, patience)
-            .map_err(|error| Stop::Answer(CaseResult::Failed { message: error.to_string() }))?
+        if has_ipv6(request)
+            && !ready(topology, &sandbox.built, patience)
+                .map_err(|error| Stop::Answer(CaseResult::Failed { message: error.to_string() }))?
         {
             return Err(Stop::Answer(CaseResult::Failed { message: "IPv6 addresses were not ready in time".into() }));
         }
-        let mut watch = Watch::open(request, &built, &traced)?;
+        let (watch, built) = sandbox.watch(&traced)?;
+        watch.begin(request, built)?;
         let setup_micros = begun.elapsed().as_micros() as u64;
         let begun = Instant::now();
         let deadline = begun + Duration::from_millis(u64::from(request.limits.timeout_ms));
-        let mut run = Run { request, watch: &mut watch, barrier: &mut self.barrier, nonce: Nonce::FIRST, deadline };
-        let done = run.all(&facts);
-        self.discard.give(Box::new((watch, built)));
-        let (packets, lost_messages) = done?;
+        let mut run = Run { request, watch, barrier: &mut self.barrier, nonce: Nonce::FIRST, deadline };
+        let (packets, lost_messages) = run.all(&facts)?;
         let run_micros = begun.elapsed().as_micros() as u64;
         let rules = rules(&facts, &packets, request.limits.all_rules);
         let failed = |_| Stop::Answer(CaseResult::Failed { message: "the answer is too long".into() });
@@ -106,6 +141,7 @@ impl Engine {
             rules: Bounded::new(rules).map_err(failed)?,
             lost_messages,
             setup_micros,
+            reused: sandbox.is_used(),
             run_micros,
         })
     }
@@ -220,6 +256,14 @@ fn is_quiet(request: &CaseRequest) -> bool {
             Transport::Icmp { kind, .. } => spec.src.is_ipv4() || !matches!(kind, 133..=137),
             _ => true,
         },
+    })
+}
+
+/// Some packet is, or may be, of IPv6.
+fn has_ipv6(request: &CaseRequest) -> bool {
+    request.packets.iter().any(|packet| match &packet.content {
+        Content::Frame(_) => true,
+        Content::Typed(spec) => spec.src.is_ipv6(),
     })
 }
 

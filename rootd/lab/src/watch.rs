@@ -48,12 +48,12 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Opens what the case needs; returns with the last node's namespace current.
+    /// Opens what outlives a case: the ends of links, and the sockets that trace messages come by. Returns with the last node's namespace
+    /// current.
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub fn open(request: &CaseRequest, built: &[Built], traced: &[bool]) -> io::Result<Self> {
-        let topology = &request.topology;
+    pub fn open(topology: &Topology, built: &[Built], traced: &[bool]) -> io::Result<Self> {
         let tested = topology.nodes.iter().position(|node| node.name == topology.tested).unwrap_or(0);
         let mut watch = Self {
             tested,
@@ -65,19 +65,29 @@ impl Watch {
             udp: Vec::new(),
             buffer: vec![0; 1 << 17],
         };
-        let aims = aims(request);
         for (number, (node, here)) in topology.nodes.iter().zip(built).enumerate() {
             here.enter()?;
             if traced[number] {
                 watch.traces.push((number, Netlink::netfilter(&[trace::TRACE_GROUP], TRACE_BUFFER)?));
             }
-            if number == tested {
-                watch.open_tested(request)?;
-            } else {
-                for interface in node.interfaces.iter() {
-                    let socket = sys::frames(index_of(node, &interface.name).unwrap_or(0), PACKET_BUFFER)?;
-                    watch.ports.push(Port { node: number, name: interface.name.clone(), socket });
-                }
+            for interface in node.interfaces.iter().filter(|_| number != tested) {
+                let socket = sys::frames(index_of(node, &interface.name).unwrap_or(0), PACKET_BUFFER)?;
+                watch.ports.push(Port { node: number, name: interface.name.clone(), socket });
+            }
+        }
+        Ok(watch)
+    }
+
+    /// Opens what a case needs beside that; returns with the last node's namespace current.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn begin(&mut self, request: &CaseRequest, built: &[Built]) -> io::Result<()> {
+        let aims = aims(request);
+        for (number, (node, here)) in request.topology.nodes.iter().zip(built).enumerate() {
+            here.enter()?;
+            if number == self.tested {
+                self.open_tested(request)?;
             }
             if node.silent {
                 continue;
@@ -89,7 +99,7 @@ impl Watch {
             for (protocol, port) in listeners {
                 let any = SocketAddr::from(([0_u16; 8], port));
                 match protocol {
-                    ListenerProtocol::Tcp => watch._tcp.push(TcpListener::bind(any)?),
+                    ListenerProtocol::Tcp => self._tcp.push(TcpListener::bind(any)?),
                     ListenerProtocol::Udp => {
                         // An echo leaves with the address that was asked: on a node of several, a socket for each.
                         let own = addresses(node).map(|address| SocketAddr::new(address, port));
@@ -98,13 +108,21 @@ impl Watch {
                         for address in own.filter(|_| several).chain((!several).then_some(any)) {
                             let socket = UdpSocket::bind(address)?;
                             socket.set_nonblocking(true)?;
-                            watch.udp.push(socket);
+                            self.udp.push(socket);
                         }
                     }
                 }
             }
         }
-        Ok(watch)
+        Ok(())
+    }
+
+    /// Closes what [`Watch::begin`] opened.
+    pub fn end(&mut self) {
+        self.arrivals.clear();
+        self.departures = [None, None];
+        self._tcp.clear();
+        self.udp.clear();
     }
 
     /// How many packets may be sent before their observations are read, so that the smallest receive buffer holds their trace messages.

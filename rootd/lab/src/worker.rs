@@ -31,7 +31,7 @@ pub fn serve(mut socket: UnixStream, mut nft: Nft, limit: impl FnOnce() -> io::R
     }
     let barrier = Barrier::open()?;
     let discard = limit()?;
-    let mut engine = Engine { nft, barrier, settings, discard };
+    let mut engine = Engine { nft, barrier, settings, discard, kept: Vec::new() };
     while let Some(request) = wire::read::<CaseRequest>(&mut socket)? {
         let result: CaseResult = engine.run(&request)?;
         wire::write(&mut socket, &result)?;

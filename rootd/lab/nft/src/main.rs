@@ -10,11 +10,12 @@
 mod library;
 
 use std::{
+    collections::VecDeque,
     fs::File,
     io::{self, IoSliceMut, Read, Seek, Write},
     os::{
-        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
-        unix::net::UnixStream,
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        unix::{fs::MetadataExt, net::UnixStream},
     },
     process::ExitCode,
 };
@@ -78,13 +79,16 @@ fn serve(mut socket: UnixStream) -> io::Result<()> {
 }
 
 fn answer_all(socket: &mut UnixStream) -> io::Result<()> {
+    let mut held = Held::default();
     while let Some((mode, namespace, text)) = take(socket)? {
         setns(&namespace, CloneFlags::CLONE_NEWNET)?;
-        drop(namespace);
+        held.enter(File::from(namespace).metadata()?.ino());
+        let expected = next_descriptor()?;
         let Some(mut context) = library::Context::new() else {
             put(socket, 3, b"")?;
             continue;
         };
+        held.keep(expected);
         let mut done = Ok(Vec::new());
         if mode & 1 != 0 {
             dup2_stdin(&memory(&text)?)?;
@@ -99,6 +103,42 @@ fn answer_all(socket: &mut UnixStream) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// libnftables' own sockets of the namespace that is current, kept open past their contexts.
+///
+/// When a netfilter socket closes, the kernel waits for what was deleted in that namespace to be freed (net/netfilter/nf_tables_api.c,
+/// `nft_rcv_nl_event`): ten milliseconds after each case that had its tables removed. A context itself cannot serve two texts: it remembers the
+/// variables of the first.
+#[derive(Default)]
+struct Held(VecDeque<(u64, Vec<OwnedFd>)>);
+
+impl Held {
+    /// Namespaces whose sockets are kept; the one that was entered longest ago makes room.
+    const NAMESPACES: usize = 32;
+
+    /// The namespace that is current now, by its inode.
+    fn enter(&mut self, namespace: u64) {
+        let known = self.0.iter().position(|(other, _)| *other == namespace).and_then(|at| self.0.remove(at));
+        self.0.push_back(known.unwrap_or((namespace, Vec::new())));
+        if self.0.len() > Self::NAMESPACES {
+            self.0.pop_front();
+        }
+    }
+
+    /// Keeps the socket that a context opened as `descriptor`; without room or such a socket, it closes with its context.
+    fn keep(&mut self, descriptor: RawFd) {
+        // SAFETY: the context that owns the descriptor lives while it is borrowed here; at worst it is no socket.
+        let theirs = unsafe { BorrowedFd::borrow_raw(descriptor) };
+        if let Some((_, sockets)) = self.0.back_mut() {
+            sockets.extend(theirs.try_clone_to_owned().ok());
+        }
+    }
+}
+
+/// The number that the next descriptor will have: the lowest that is free.
+fn next_descriptor() -> io::Result<RawFd> {
+    Ok(io::stdin().as_fd().try_clone_to_owned()?.as_raw_fd())
 }
 
 /// A file without a name that holds `text`, read from its start.

@@ -3,5 +3,6 @@
 mod case;
 mod families;
 mod hostile;
+mod reuse;
 mod truth;
 mod verdicts;
