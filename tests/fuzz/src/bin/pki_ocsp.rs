@@ -1,24 +1,3 @@
-//! OCSP requests: there is always an answer, it is DER, bounded, and says `good` of nothing that was not issued.
 #![no_main]
 
-use std::cell::Cell;
-
-use libfuzzer_sys::fuzz_target;
-use netengine_fuzz::acme::{AUTHORITY, NOW};
-use netengine_pki::ca::{der, ocsp};
-
-fuzz_target!(|request: &[u8]| {
-    let asked = Cell::new(0);
-    let answer = ocsp::answer(
-        &AUTHORITY,
-        request,
-        |_, _| {
-            asked.set(asked.get() + 1);
-            ocsp::Status::Unknown
-        },
-        NOW.wall,
-    );
-    let (_, rest) = der::expect(&answer, der::tag::SEQUENCE).expect("a SEQUENCE");
-    assert!(rest.is_empty(), "bytes behind the answer");
-    assert!(asked.get() <= 16 && answer.len() <= 1024 + 4 * request.len(), "{} bytes", answer.len());
-});
+libfuzzer_sys::fuzz_target!(|input: &[u8]| netengine_targets::targets::pki_ocsp::target(input));
