@@ -238,6 +238,9 @@ impl Provider {
 
     /// As [`Provider::change`], closed realms as well.
     async fn change_any<T>(&self, realm: &str, change: impl FnOnce(&mut Tx<'_>) -> T) -> Result<T, ChangeError> {
+        if self.lock().pending.len() >= MAX_PENDING {
+            self.settle().await?;
+        }
         let (result, upto) = {
             let mut inner = self.lock();
             let inner = &mut *inner;
@@ -256,6 +259,15 @@ impl Provider {
         };
         self.flush(upto).await?;
         Ok(result)
+    }
+
+    /// Stores what a store that failed has left waiting.
+    async fn settle(&self) -> Result<(), StoreError> {
+        let upto = {
+            let inner = self.lock();
+            inner.flushed + inner.pending.len() as u64
+        };
+        self.flush(upto).await
     }
 
     /// Writes what waits, in one transaction; requests that wait for the same flush share it. May be dropped at any
@@ -336,11 +348,13 @@ impl Provider {
         .await
     }
 
-    /// What time does by itself: ends what has ended and replaces keys that are due. To be called about once a minute.
+    /// What time does by itself: stores what waits since the store failed, ends what has ended and replaces keys that are due.
+    /// To be called about once a minute.
     ///
     /// # Errors
     /// [`ChangeError`].
     pub async fn tick(&self, now: u64) -> Result<(), ChangeError> {
+        self.settle().await?;
         for name in self.realm_names() {
             let is_due = self.read(&name, |realm| {
                 let age_s = realm.config.rotate_s;

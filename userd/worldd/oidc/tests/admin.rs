@@ -265,3 +265,45 @@ async fn nothing_is_promised_while_the_store_fails_and_nothing_is_lost_after() {
         .collect();
     assert_eq!(names, ["alice", "first", "second"], "memory and disk agree, in order");
 }
+
+#[tokio::test]
+async fn what_waits_for_a_store_that_failed_is_stored_by_itself_however_much_it_is() {
+    let store = Arc::new(FullDisk::default());
+    let site = site_with(Arc::clone(&store) as Arc<dyn Store>).await;
+    let count = || store.stored.lock().expect("not poisoned").len();
+    let set_full = |is_full| store.is_full.store(is_full, std::sync::atomic::Ordering::Relaxed);
+    let role = |name: &str| {
+        let name = name.to_owned();
+        site.provider.change("acme", move |tx| {
+            let mut config = tx.realm().config.clone();
+            config.roles.insert(name, String::new());
+            tx.put(netengine_oidc::state::Object::Realm(config));
+        })
+    };
+    let before = count();
+    set_full(true);
+    role("one").await.expect_err("the disk is full");
+    set_full(false);
+    site.provider.tick(now()).await.expect("stored");
+    assert_eq!(count(), before + 1, "nothing else had to happen");
+
+    set_full(true);
+    // As many as may wait.
+    for n in 0..100 {
+        let many = site.provider.change("acme", |tx| {
+            for _ in 0..100 {
+                let config = tx.realm().config.clone();
+                tx.put(netengine_oidc::state::Object::Realm(config));
+            }
+        });
+        many.await.err().unwrap_or_else(|| panic!("the disk is full ({n})"));
+    }
+    let waits = count();
+    role("two").await.expect_err("no more may wait");
+    set_full(false);
+    role("three").await.expect("the store works again");
+    assert!(count() > waits, "all of it is stored");
+    let names = site.provider.read("acme", |realm| realm.config.roles.keys().cloned().collect::<Vec<_>>());
+    let names = names.expect("the realm");
+    assert!(names.contains(&"three".to_owned()) && !names.contains(&"two".to_owned()), "{names:?}");
+}
