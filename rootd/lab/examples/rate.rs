@@ -6,37 +6,23 @@ use std::{path::PathBuf, time::Instant};
 
 use netengine_lab::client::Rootless;
 use netengine_lab_proto::{
-    Bytes, CaseLimits, CaseRequest, CaseResult, Content, InjectedPacket, NodeName, PacketSpec, RulesetText, Topology,
+    CaseLimits, CaseRequest, CaseResult, Content, InjectedPacket, NodeName, PacketSpec, RulesetText, Topology,
     Transport, Verdict,
 };
 use netengine_proto::bounded::Bounded;
 
 fn packet(port: u16) -> InjectedPacket {
-    let spec = PacketSpec {
-        src: [10, 0, 0, 1].into(),
-        dst: [10, 0, 0, 2].into(),
-        transport: Transport::Udp { src_port: 40_000, dst_port: port },
-        payload: Bytes::default(),
-        ttl: None,
-        dscp: 0,
-        ecn: 0,
-        dont_fragment: false,
-        mark: None,
-        vlan: None,
-        fragmentation: None,
-        ip_options: Bytes::default(),
-        extension_headers: Bounded::default(),
-        src_mac: None,
-        dst_mac: None,
-    };
+    let transport = Transport::Udp { src_port: 40_000, dst_port: port };
+    let spec = PacketSpec::new([10, 0, 0, 1].into(), [10, 0, 0, 2].into(), transport);
     let from = NodeName::parse("client").expect("a name");
-    InjectedPacket { from, interface: None, content: Content::Typed(Box::new(spec)), after_ms: 0 }
+    InjectedPacket::new(from, Content::Typed(Box::new(spec)))
 }
 
 fn run(worker: &mut Rootless, rules: String, packets: Vec<InjectedPacket>, drops: bool) -> (u64, u64) {
     let request = CaseRequest {
         topology: Topology::simple(),
         ruleset: RulesetText::new(rules).expect("fits"),
+        beside: Bounded::default(),
         packets: Bounded::new(packets).expect("fits"),
         limits: CaseLimits { timeout_ms: 60_000, ..CaseLimits::default() },
     };

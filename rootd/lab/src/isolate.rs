@@ -38,6 +38,37 @@ pub fn enter() -> io::Result<()> {
     fs::write("/proc/self/gid_map", format!("0 {gid} 1"))
 }
 
+/// What stands between a sandbox and the host's own capabilities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boundary {
+    /// A user namespace: nothing in the sandbox has a capability outside it.
+    User,
+    /// None, for the host makes no user namespaces for anybody (user.max_user_namespaces is 0). The worker keeps the capabilities that it
+    /// makes nodes with, the ruleset reader none but `CAP_NET_ADMIN` in the one network namespace it reads for.
+    Host,
+}
+
+/// As [`enter`], started by rootd with capabilities: they take the place of a user namespace where the host makes none.
+///
+/// # Errors
+/// When the kernel refuses these too.
+pub fn enter_from_rootd() -> io::Result<Boundary> {
+    match enter() {
+        Ok(()) => return Ok(Boundary::User),
+        // The bound on their number, or a kernel built without them (unshare(2)).
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EINVAL | libc::EPERM)) => {}
+        Err(error) => return Err(error),
+    }
+    unshare(
+        CloneFlags::CLONE_NEWNS
+            | CloneFlags::CLONE_NEWIPC
+            | CloneFlags::CLONE_NEWUTS
+            | CloneFlags::CLONE_NEWPID
+            | CloneFlags::CLONE_NEWNET,
+    )?;
+    Ok(Boundary::Host)
+}
+
 /// Stays on one processor: what the kernel does for a packet is then done in one queue, in order.
 ///
 /// # Errors

@@ -1,14 +1,18 @@
 //! Netlink requests in batches, and their answers (netlink(7), rtnetlink(7)).
 
 use std::{
-    io,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    io::{self, IoSlice},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    sync::OnceLock,
 };
 
 use netengine_packet::attributes::messages;
 use nix::{
     errno::Errno,
-    sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, sendto, socket},
+    sys::socket::{
+        AddressFamily, ControlMessage, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, sendmsg,
+        sendto, socket,
+    },
 };
 
 use crate::sys;
@@ -21,6 +25,24 @@ pub const DUMP: u16 = 0x100 | 0x200;
 pub const CREATE: u16 = 0x400 | 0x200;
 /// `NLM_F_CREATE | NLM_F_REPLACE`.
 pub const REPLACE: u16 = 0x400 | 0x100;
+
+/// Who enlarges receive buffers past the host's bound, when rootd started this worker.
+static ENLARGER: OnceLock<OwnedFd> = OnceLock::new();
+
+/// From now on receive buffers are enlarged by who is at the other end of this socket.
+pub fn enlarge_by(other: OwnedFd) {
+    let _ = ENLARGER.set(other);
+}
+
+/// Whether there is somebody who enlarged this socket's buffer.
+fn enlarged(socket: BorrowedFd<'_>) -> bool {
+    let Some(other) = ENLARGER.get() else { return false };
+    let descriptors = [socket.as_raw_fd()];
+    let rights = [ControlMessage::ScmRights(&descriptors)];
+    let asked = sendmsg::<()>(other.as_raw_fd(), &[IoSlice::new(&[1])], &rights, MsgFlags::MSG_NOSIGNAL, None);
+    let mut answer = [0];
+    asked.is_ok() && recv(other.as_raw_fd(), &mut answer, MsgFlags::empty()) == Ok(1) && answer == [1]
+}
 
 /// Requests that are sent together.
 #[derive(Debug, Default)]
@@ -120,7 +142,7 @@ impl Netlink {
         let socket = Self::open(SockProtocol::NetlinkNetFilter)?;
         let fd = socket.0.as_fd();
         // Forcing needs CAP_NET_ADMIN over the host's own namespaces; without it the host's rmem_max bounds the buffer.
-        if sys::set(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, buffer).is_err() {
+        if sys::set(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, buffer).is_err() && !enlarged(fd) {
             sys::set(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, buffer)?;
         }
         for group in groups {

@@ -13,6 +13,8 @@ use std::{
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
+use crate::isolate::Boundary;
+
 /// Longest that one text may take to load and list.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Longest listing, or list of messages.
@@ -50,11 +52,15 @@ impl Nft {
     ///
     /// # Errors
     /// When the program cannot be run.
-    pub fn start(program: &Path) -> io::Result<Self> {
+    pub fn start(program: &Path, boundary: Boundary) -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_read_timeout(Some(PATIENCE))?;
         ours.set_write_timeout(Some(PATIENCE))?;
-        let child = Command::new(program).env_clear().stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).spawn()?;
+        let mut command = Command::new(program);
+        if boundary == Boundary::Host {
+            command.arg("--drop");
+        }
+        let child = command.env_clear().stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).spawn()?;
         let mut nft = Self { socket: ours, _child: child };
         nft.expect(b'r')?;
         Ok(nft)

@@ -169,6 +169,11 @@ impl Engine {
                 }
                 Answer::Done(_) => {}
                 Answer::Refused(text) => {
+                    // Beside the tracer nft names its chains where it guesses what was meant: the text alone gets nft's own words.
+                    let text = match self.nft.run(Mode::Load, here.namespace.as_fd(), &prepared.text)? {
+                        Answer::Refused(alone) if last => alone,
+                        _ => text,
+                    };
                     let placed = messages(&text).into_iter().map(|(message, place)| {
                         (
                             message,
@@ -247,14 +252,14 @@ fn further_tracer(listing: &Listing) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// No packet of the case asks for a neighbour or tells of one.
+/// No packet of the case asks for a neighbour or tells of one, or goes to a group that nodes are in.
 fn is_quiet(request: &CaseRequest) -> bool {
     request.packets.iter().all(|packet| match &packet.content {
-        Content::Frame(frame) => read::frame_packet(frame).is_some(),
+        Content::Frame(frame) => read::frame_packet(frame).is_some_and(|packet| !packet.dst.is_multicast()),
         Content::Typed(spec) => match spec.transport {
             Transport::Arp { .. } => false,
-            Transport::Icmp { kind, .. } => spec.src.is_ipv4() || !matches!(kind, 133..=137),
-            _ => true,
+            Transport::Icmp { kind: 133..=137, .. } => spec.src.is_ipv4(),
+            _ => !spec.dst.is_multicast(),
         },
     })
 }

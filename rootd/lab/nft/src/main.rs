@@ -4,6 +4,9 @@
 //! and answers requests. A request comes with a network namespace; the text is loaded there. The process that reads text is a child: when a
 //! text crashes the parser, the next request finds another child.
 //!
+//! With `--drop` there is no user namespace around it, and its capabilities are the host's: it gives up all but those it loads rulesets with,
+//! and the child of each text all but `CAP_NET_ADMIN`, which does not lead out of the namespace it is in.
+//!
 //! Request: mode (1 byte: 1 load, 2 list, 3 both), length of the text (4 bytes, little endian), text; one descriptor. Answer: status
 //! (1 byte: 0 done, 1 refused, 2 the parser crashed, 3 no context), length (4 bytes), listing or messages.
 
@@ -37,11 +40,14 @@ const BYTES: usize = (16 << 20) + (1 << 16);
 const ANSWER_BYTES: usize = 64 << 20;
 /// Bytes of address space: a large set takes about 300 bytes an element.
 const MEMORY: u64 = 2 << 30;
+/// How a child ends that answered and wants a successor.
+const ANOTHER: i32 = 3;
 
 fn main() -> ExitCode {
     // Descriptor 0 itself is where libnftables reads texts from later.
     let socket = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
-    match socket.and_then(serve) {
+    let drops = std::env::args_os().nth(1).is_some_and(|word| word == "--drop");
+    match socket.and_then(|socket| serve(socket, drops)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("netengine-nft: {error}");
@@ -51,7 +57,7 @@ fn main() -> ExitCode {
 }
 
 /// Says that it runs, waits for the worker's word, limits itself, and keeps a child that answers.
-fn serve(mut socket: UnixStream) -> io::Result<()> {
+fn serve(mut socket: UnixStream, drops: bool) -> io::Result<()> {
     socket.write_all(b"r")?;
     let mut word = [0];
     if socket.read(&mut word)? == 0 {
@@ -59,17 +65,25 @@ fn serve(mut socket: UnixStream) -> io::Result<()> {
     }
     setrlimit(Resource::RLIMIT_AS, MEMORY, MEMORY)?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    limit()?;
+    if drops {
+        keep_capabilities(&[CAP_NET_ADMIN, CAP_SYS_ADMIN])?;
+    }
+    limit(drops)?;
     socket.write_all(b"l")?;
     loop {
         // SAFETY: this process has one thread.
         match unsafe { fork()? } {
             ForkResult::Child => {
-                let end = answer_all(&mut socket);
-                std::process::exit(if end.is_ok() { 0 } else { 1 });
+                let end = answer_all(&mut socket, drops);
+                std::process::exit(match end {
+                    Ok(More::No) => 0,
+                    Ok(More::InAnother) => ANOTHER,
+                    Err(_) => 1,
+                });
             }
             ForkResult::Parent { child } => match waitpid(child, None)? {
                 WaitStatus::Exited(_, 0) => return Ok(()),
+                WaitStatus::Exited(_, ANOTHER) => {}
                 // The child had read the whole request: it answers last of all.
                 WaitStatus::Signaled(..) => put(&mut socket, 2, b"")?,
                 other => return Err(io::Error::other(format!("its child ended: {other:?}"))),
@@ -78,14 +92,28 @@ fn serve(mut socket: UnixStream) -> io::Result<()> {
     }
 }
 
-fn answer_all(socket: &mut UnixStream) -> io::Result<()> {
+/// Whether requests may come.
+enum More {
+    /// The worker has gone.
+    No,
+    /// They are for another child: this one cannot enter a namespace any more.
+    InAnother,
+}
+
+fn answer_all(socket: &mut UnixStream, drops: bool) -> io::Result<More> {
     let mut held = Held::default();
     while let Some((mode, namespace, text)) = take(socket)? {
         setns(&namespace, CloneFlags::CLONE_NEWNET)?;
         held.enter(File::from(namespace).metadata()?.ino());
+        if drops {
+            keep_capabilities(&[CAP_NET_ADMIN])?;
+        }
         let expected = next_descriptor()?;
         let Some(mut context) = library::Context::new() else {
             put(socket, 3, b"")?;
+            if drops {
+                return Ok(More::InAnother);
+            }
             continue;
         };
         held.keep(expected);
@@ -101,8 +129,28 @@ fn answer_all(socket: &mut UnixStream) -> io::Result<()> {
             Ok(listing) => put(socket, 0, &listing)?,
             Err(messages) => put(socket, 1, &messages)?,
         }
+        if drops {
+            return Ok(More::InAnother);
+        }
     }
-    Ok(())
+    Ok(More::No)
+}
+
+/// Capabilities by their numbers (capabilities(7)).
+const CAP_NET_ADMIN: u32 = 12;
+const CAP_SYS_ADMIN: u32 = 21;
+
+/// Gives up every capability but these, for good.
+fn keep_capabilities(kept: &[u32]) -> io::Result<()> {
+    // struct __user_cap_header_struct, version 3, this thread; struct __user_cap_data_struct, effective, permitted, inheritable, twice.
+    let header: [u32; 2] = [0x2008_0522, 0];
+    let bits = kept.iter().fold(0_u32, |bits, number| bits | 1 << number);
+    let data: [[u32; 3]; 2] = [[bits, bits, 0], [0, 0, 0]];
+    // SAFETY: both pointers describe values of the kernel's layout, which live until the call returns.
+    match unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// libnftables' own sockets of the namespace that is current, kept open past their contexts.
@@ -189,7 +237,7 @@ fn put(socket: &mut UnixStream, status: u8, text: &[u8]) -> io::Result<()> {
 }
 
 /// Denies what a parser never needs. Denials answer EPERM, files "no such file": libnftables looks for names of marks and realms.
-fn limit() -> io::Result<()> {
+fn limit(drops: bool) -> io::Result<()> {
     use seccompiler::{SeccompAction, SeccompFilter, TargetArch};
     const NO_FILES: &[libc::c_long] = &[libc::SYS_openat2, libc::SYS_name_to_handle_at, libc::SYS_open_by_handle_at];
     const DENIED: &[libc::c_long] = &[
@@ -227,7 +275,9 @@ fn limit() -> io::Result<()> {
         libc::SYS_clone3,
     ];
     let arch = if cfg!(target_arch = "aarch64") { TargetArch::aarch64 } else { TargetArch::x86_64 };
-    let rules = NO_FILES.iter().chain(DENIED).map(|call| (*call, Vec::new())).collect();
+    // Giving capabilities up is all that capset(2) can do for who has few.
+    let denied = NO_FILES.iter().chain(DENIED).filter(|call| !drops || **call != libc::SYS_capset);
+    let rules = denied.map(|call| (*call, Vec::new())).collect();
     // ENOSYS makes libc fall back from clone3 to clone, and is as good a refusal as any for the rest.
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32), arch)
         .map_err(io::Error::other)?;

@@ -40,6 +40,26 @@ pub fn end_with_parent() -> io::Result<()> {
     done(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) })
 }
 
+/// `CAP_NET_ADMIN` (capabilities(7)).
+pub const CAP_NET_ADMIN: u32 = 12;
+/// `CAP_NET_RAW`.
+pub const CAP_NET_RAW: u32 = 13;
+/// `CAP_SYS_ADMIN`.
+pub const CAP_SYS_ADMIN: u32 = 21;
+
+/// Gives up every capability but these, each below 32; programs that are run inherit none.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn keep_capabilities(kept: &[u32]) -> io::Result<()> {
+    // struct __user_cap_header_struct, version 3, this thread; struct __user_cap_data_struct, effective, permitted, inheritable, twice.
+    let header: [u32; 2] = [0x2008_0522, 0];
+    let bits = kept.iter().fold(0_u32, |bits, number| bits | 1 << number);
+    let data: [[u32; 3]; 2] = [[bits, bits, 0], [0, 0, 0]];
+    // SAFETY: both pointers describe values of the kernel's layout, which live until the call returns.
+    done(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) } as c_int)
+}
+
 /// The network namespace that a socket belongs to.
 ///
 /// # Errors

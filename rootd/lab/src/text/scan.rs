@@ -236,13 +236,5 @@ pub fn place_of<'a>(words: &[&'a str]) -> Option<(Family, &'a str, &'a str)> {
 
 /// The family of a word.
 pub fn family_of(word: &str) -> Option<Family> {
-    Some(match word {
-        "ip" => Family::Ip,
-        "ip6" => Family::Ip6,
-        "inet" => Family::Inet,
-        "arp" => Family::Arp,
-        "bridge" => Family::Bridge,
-        "netdev" => Family::Netdev,
-        _ => return None,
-    })
+    Family::ALL.into_iter().find(|family| family.as_str() == word)
 }

@@ -77,7 +77,8 @@ fn same(sent: &Packet, seen: &Packet) -> bool {
         (Some(sent), Some(seen)) => sent == seen,
         // A frame of the user's own without a nonce is alone in its window; then addresses must do.
         (None, None) => {
-            sent.src == seen.src && sent.dst == seen.dst && sent.transport.ports() == seen.transport.ports()
+            let ports = sent.transport.ports().zip(seen.transport.ports());
+            sent.src == seen.src && sent.dst == seen.dst && ports.is_none_or(|(sent, seen)| sent == seen)
         }
         _ => false,
     };
@@ -87,10 +88,13 @@ fn same(sent: &Packet, seen: &Packet) -> bool {
         // A fragment's transport header may be elsewhere, or its protocol behind further headers cut off.
         _ => true,
     };
-    family
-        && nonce
-        && transport
-        && (sent.protocol == seen.protocol || sent.fragment.is_some() || seen.fragment.is_some())
+    let protocol = sent.protocol == seen.protocol || sent.fragment.is_some() || seen.fragment.is_some();
+    family && nonce && transport && (protocol || is_cut_off(seen))
+}
+
+/// Trace messages carry 40 bytes of network header: of IPv6 with extension headers only the number of the first (RFC 8200, section 4).
+fn is_cut_off(packet: &Packet) -> bool {
+    packet.src.is_ipv6() && matches!(packet.protocol, 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140)
 }
 
 fn starts_alike(a: &[u8], b: &[u8]) -> bool {

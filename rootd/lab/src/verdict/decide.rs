@@ -62,6 +62,8 @@ pub fn decide(sent: &Sent, mut own: Evidence, settled: bool, missed: u64, facts:
         errno: sent.errno,
         untraced: own.traces == 0,
         millis: 0,
+        connection: own.connection,
+        counters: Bounded::default(),
     }
 }
 
@@ -81,15 +83,17 @@ fn accepting(own: &Evidence) -> Option<usize> {
 
 fn stopped_verdict(own: &Evidence, facts: &Facts, at: usize, arrived: bool) -> (Verdict, Option<String>) {
     let hop = &own.hops[at].1;
-    let place = format!("{} {} {}", family(hop.family), hop.table, hop.chain);
+    let place = format!("{} {} {}", hop.family.as_str(), hop.table, hop.chain);
     let said = match hop.kind {
         HopKind::Policy => format!("the policy of chain {place}"),
         _ => format!("a rule of chain {place}"),
     };
-    if arrived {
+    // What was taken goes on by another way, `fwd` to another link, and may meet other hooks there.
+    let ends = hop.verdict == HopVerdict::Drop;
+    if ends && arrived {
         return (Verdict::Inconclusive, Some(format!("{said} stopped it, and yet it arrived")));
     }
-    if own.hops.len() > at + 1 && own.hops[at + 1..].iter().any(|(_, later)| later.kind != HopKind::Return) {
+    if ends && own.hops.len() > at + 1 && own.hops[at + 1..].iter().any(|(_, later)| later.kind != HopKind::Return) {
         return (Verdict::Inconclusive, Some(format!("{said} stopped it, and yet later rules saw it")));
     }
     match hop.verdict {
@@ -135,16 +139,4 @@ fn undelivered_verdict(sent: &Sent, own: &Evidence, facts: &Facts) -> (Verdict, 
         _ => "the kernel gave no reason".to_owned(),
     };
     (Verdict::Lost, Some(format!("{seen}; {why}")))
-}
-
-fn family(family: netengine_lab_proto::Family) -> &'static str {
-    use netengine_lab_proto::Family;
-    match family {
-        Family::Inet => "inet",
-        Family::Ip => "ip",
-        Family::Arp => "arp",
-        Family::Netdev => "netdev",
-        Family::Bridge => "bridge",
-        Family::Ip6 => "ip6",
-    }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use netengine_lab::client::Rootless;
 use netengine_lab_proto::{
-    Bytes, CaseAnswer, CaseLimits, CaseRequest, CaseResult, Content, InjectedPacket, NodeName, PacketOutcome,
+    CaseAnswer, CaseLimits, CaseRequest, CaseResult, Content, InjectedPacket, NodeName, PacketOutcome,
     PacketSpec, RulesetText, Topology, Transport,
 };
 use netengine_proto::bounded::Bounded;
@@ -25,36 +25,11 @@ pub fn worker() -> Rootless {
 }
 
 pub fn spec(src: &str, dst: &str, transport: Transport) -> PacketSpec {
-    PacketSpec {
-        src: src.parse().expect("address"),
-        dst: dst.parse().expect("address"),
-        transport,
-        payload: Bytes::default(),
-        ttl: None,
-        dscp: 0,
-        ecn: 0,
-        dont_fragment: false,
-        mark: None,
-        vlan: None,
-        fragmentation: None,
-        ip_options: Bytes::default(),
-        extension_headers: Bounded::default(),
-        src_mac: None,
-        dst_mac: None,
-    }
+    PacketSpec::new(src.parse().expect("address"), dst.parse().expect("address"), transport)
 }
 
 pub fn tcp(src: &str, dst: &str, port: u16) -> PacketSpec {
-    let transport = Transport::Tcp {
-        src_port: 40_000,
-        dst_port: port,
-        flags: SYN,
-        seq: None,
-        ack: None,
-        window: None,
-        options: Bytes::default(),
-    };
-    spec(src, dst, transport)
+    spec(src, dst, Transport::tcp(40_000, port, SYN))
 }
 
 pub fn udp(src: &str, dst: &str, port: u16) -> PacketSpec {
@@ -62,18 +37,14 @@ pub fn udp(src: &str, dst: &str, port: u16) -> PacketSpec {
 }
 
 pub fn from(node: &str, spec: PacketSpec) -> InjectedPacket {
-    InjectedPacket {
-        from: NodeName::parse(node).expect("name"),
-        interface: None,
-        content: Content::Typed(Box::new(spec)),
-        after_ms: 0,
-    }
+    InjectedPacket::new(NodeName::parse(node).expect("name"), Content::Typed(Box::new(spec)))
 }
 
 pub fn case(topology: Topology, ruleset: &str, packets: Vec<InjectedPacket>) -> CaseRequest {
     CaseRequest {
         topology,
         ruleset: RulesetText::new(ruleset.to_owned()).expect("fits"),
+        beside: Bounded::default(),
         packets: Bounded::new(packets).expect("fits"),
         limits: CaseLimits::default(),
     }
