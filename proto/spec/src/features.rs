@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::model::{AndProfile, Bgp, CrossWorldMode, InternetMode, Orchestrator, Runtime, Spec};
+use crate::model::{AndProfile, Bgp, CrossWorldMode, Orchestrator, Runtime, Spec};
 
 /// How far a feature has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -78,17 +78,20 @@ const FEATURES: &[Feature] = &[
         uses: |spec| when(spec.ands.bgp_fabric.enabled, "ands.bgp_fabric.enabled", true),
     },
     Feature {
-        state: FeatureState::Reserved,
-        reason: "there are no rules of an administrator yet; the world is isolated",
-        default: || json!(InternetMode::default()),
+        state: FeatureState::Experimental,
+        reason: "an addition of this product; how flows and ports are named may change",
+        default: || json!([]),
         uses: |spec| {
-            let mode = spec.gateway_portal.real_internet.mode;
-            when(mode == InternetMode::Custom, "gateway_portal.real_internet.mode", "custom")
+            let internet = &spec.gateway_portal.real_internet;
+            let rules = when(!internet.rules.is_empty(), "gateway_portal.real_internet.rules", json!(internet.rules));
+            let ports = !internet.publish.is_empty();
+            let ports = when(ports, "gateway_portal.real_internet.publish", json!(internet.publish));
+            rules.into_iter().chain(ports).collect()
         },
     },
     Feature {
         state: FeatureState::Experimental,
-        reason: "how worlds find and trust each other may change",
+        reason: "worlds of one host only; how they name and trust each other may change",
         default: || json!(CrossWorldMode::default()),
         uses: |spec| {
             let mode = spec.gateway_portal.cross_world.mode;

@@ -46,13 +46,18 @@ pub(crate) const FORMATS: &[Format] = &[
     Format { name: "image", noun: "an image reference", check: own!(image), stand_in: "unknown" },
     Format { name: "scope", noun: "a scope", check: own!(scope), stand_in: "unknown" },
     Format { name: "url", noun: "a URL", check: own!(https_url), stand_in: "https://unknown/" },
-    Format { name: "endpoint", noun: "an endpoint", check: own!(endpoint), stand_in: "unknown" },
+    Format { name: "endpoint", noun: "an endpoint", check: own!(endpoint), stand_in: "world:unknown" },
     Format { name: "host", noun: "a host", check: own!(host), stand_in: "unknown" },
     Format {
         name: "pem",
         noun: "a PEM certificate",
         check: own!(pem),
-        stand_in: "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----",
+        stand_in: concat!(
+            "-----BEGIN CERTIFICATE-----\n",
+            "MIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            "\n-----END CERTIFICATE-----"
+        ),
     },
     Format { name: "access-key", noun: "an access key id", check: own!(access_key), stand_in: "unknown" },
     Format { name: PORTS, noun: "a port or a range of ports", check: check_ports, stand_in: "1" },
@@ -124,6 +129,11 @@ pub(crate) fn name(_: &mut SchemaGenerator) -> Schema {
 /// Schema of an IPv4 network.
 pub(crate) fn cidr4(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "format": "cidr4" })
+}
+
+/// Schema of an optional IPv4 network.
+pub(crate) fn optional_cidr4(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["string", "null"], "format": "cidr4" })
 }
 
 /// Schema of an optional IPv6 network.

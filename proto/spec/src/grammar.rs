@@ -185,8 +185,25 @@ fn host_port(text: &str) -> Result<(), TextError> {
     dns_name(host)
 }
 
+/// Worlds are joined within one host, so an endpoint says whose world it is and not at which address.
 pub(crate) fn endpoint(text: &str) -> Result<(), TextError> {
-    if text.contains("://") { https_url(text) } else { host_port(text) }
+    let wrong = || {
+        TextError::new("names no world of this host; write `world:NAME`, or `world:USER/NAME` for another user's world")
+    };
+    let rest = text.strip_prefix("world:").ok_or_else(wrong)?;
+    let (owner, world) = rest.split_once('/').map_or((None, rest), |(owner, world)| (Some(owner), world));
+    netengine_proto::names::WorldName::parse(world).map_err(|_| wrong())?;
+    match owner {
+        Some(owner) if !is_login(owner) => Err(wrong()),
+        _ => Ok(()),
+    }
+}
+
+/// A user's login name as useradd(8) allows it, or a uid.
+fn is_login(text: &str) -> bool {
+    let first = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let allowed = |c: char| first(c) || matches!(c, '-' | '.');
+    text.len() <= 32 && text.starts_with(first) && text.chars().all(allowed)
 }
 
 pub(crate) fn host(text: &str) -> Result<(), TextError> {
@@ -196,9 +213,16 @@ pub(crate) fn host(text: &str) -> Result<(), TextError> {
 pub(crate) fn pem(text: &str) -> Result<(), TextError> {
     bounded(text, 64 * 1024)?;
     only(text, "printable ASCII and line breaks", |c| c.is_ascii_graphic() || matches!(c, ' ' | '\n' | '\r'))?;
-    let body = text.trim();
-    let is_certificate = body.starts_with("-----BEGIN CERTIFICATE-----") && body.ends_with("-----END CERTIFICATE-----");
-    if is_certificate { Ok(()) } else { Err(TextError::new("is not a certificate in PEM form")) }
+    let wrong = || TextError::new("is not a certificate in PEM form");
+    let body = text.trim().strip_prefix("-----BEGIN CERTIFICATE-----").ok_or_else(wrong)?;
+    let body = body.strip_suffix("-----END CERTIFICATE-----").ok_or_else(wrong)?;
+    // Base64 of one DER SEQUENCE with a length of two or more bytes, as every certificate is (X.690, 8.1.3.5): it begins with
+    // the octet 0x30 and 0x81 to 0x83. Whoever uses it reads the rest.
+    let letters: Vec<u8> = body.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let data = letters.iter().rev().skip_while(|byte| **byte == b'=').count();
+    let is_base64 = letters[..data].iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'));
+    let is_whole = letters.len() % 4 == 0 && letters.len() - data <= 2 && letters.len() >= 128;
+    if is_base64 && is_whole && letters.starts_with(b"MI") { Ok(()) } else { Err(wrong()) }
 }
 
 pub(crate) fn access_key(text: &str) -> Result<(), TextError> {

@@ -154,11 +154,29 @@ text_type!(
     grammar::https_url
 );
 text_type!(
-    /// Where a peer is reached: `host`, `host:port` or a URL.
+    /// A world of this host: `world:NAME` of the same user, `world:USER/NAME` of another, by login name or uid.
     Endpoint,
     "endpoint",
     grammar::endpoint
 );
+
+impl Endpoint {
+    /// Whose world it is; `None` is the user of the spec itself.
+    pub fn owner(&self) -> Option<&str> {
+        self.place().0
+    }
+
+    /// The world's name.
+    pub fn world(&self) -> &str {
+        self.place().1
+    }
+
+    fn place(&self) -> (Option<&str>, &str) {
+        let rest = self.0.strip_prefix("world:").unwrap_or(&self.0);
+        rest.split_once('/').map_or((None, rest), |(owner, world)| (Some(owner), world))
+    }
+}
+
 text_type!(
     /// A host: a domain name or an address.
     Host,

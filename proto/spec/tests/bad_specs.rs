@@ -385,7 +385,7 @@ fn references_are_checked() {
             ],
         ),
         (
-            "gateway_portal: {cross_world: {peers: [{name: b, endpoint: \"b.example:8443\"}]}}",
+            "gateway_portal: {cross_world: {peers: [{name: b, endpoint: \"world:b\"}]}}",
             &["3:39: peers need a mode (write `mode: peered` or `mode: federated`)"],
         ),
     ];
@@ -585,4 +585,60 @@ fn ands_are_checked() {
                 .starts_with("4:73: the zone `hq.a.corp` lies in `a.corp`, which has name servers of its own")),
         "{told:#?}"
     );
+}
+
+#[test]
+fn peers_are_other_worlds_of_this_host() {
+    let peered = |peer: &str| format!("gateway_portal: {{cross_world: {{mode: peered, peers: [{peer}]}}}}");
+    let told_of = |peer: &str| told(&found_in(&with(&peered(peer))));
+    for good in [
+        "{name: b, endpoint: \"world:b\"}",
+        "{name: b, endpoint: \"world:bob/b\", mode: federated}",
+        "{name: w, endpoint: \"world:1001/w\"}",
+    ] {
+        assert_eq!(told_of(good), [""; 0], "{good}");
+    }
+    for bad in [
+        "b",
+        "b.example:8443",
+        "https://b.example/",
+        "world:",
+        "world:b/",
+        "world:/b",
+        "world:a/b/c",
+        "world:B",
+        "world:bob /b",
+        "world:b\\nx",
+        "world:{b}",
+        "world:../b",
+        "world:$b/b",
+        "world:%d",
+        "world:-x/b",
+    ] {
+        let found = told_of(&format!("{{name: b, endpoint: \"{bad}\"}}"));
+        let is_told = found.iter().any(|one| one.contains("names no world of this host; write `world:NAME`"));
+        assert!(is_told && found.len() == 1, "{bad}: {found:?}");
+    }
+    for (bad, wanted) in [
+        ("{name: \"b\\nc\", endpoint: \"world:b\"}", "holds '\\n'"),
+        ("{name: \"b{c}\", endpoint: \"world:b\"}", "holds '{'"),
+        ("{name: c, endpoint: \"world:b\"}", "the endpoint leads to the world `b`, not to `c`"),
+        ("{name: w, endpoint: \"world:w\"}", "cannot be its own peer"),
+        ("{name: b, endpoint: \"world:b\", mode: friends}", "\"friends\""),
+        ("{name: b, endpoint: \"world:b\"}, {name: b, endpoint: \"world:b\"}", "the peer `b` is declared twice"),
+        ("{name: b, endpoint: \"world:b\", trust_anchor_cert: garbage}", "is not a certificate in PEM form"),
+        (
+            "{name: b, endpoint: \"world:b\", trust_anchor_cert: \"-----BEGIN CERTIFICATE-----\\nZ{}\\n-----END CERTIFICATE-----\"}",
+            "is not a certificate in PEM form",
+        ),
+        (
+            "{name: b, endpoint: \"world:b\", trust_anchor_cert: \"-----BEGIN CERTIFICATE-----\\nAAAA\\n-----END CERTIFICATE-----\"}",
+            "is not a certificate in PEM form",
+        ),
+    ] {
+        let found = told_of(bad);
+        assert!(found.iter().any(|one| one.contains(wanted)), "{bad}: {found:?}");
+    }
+    let many = (0..17).map(|n| format!("{{name: b{n}, endpoint: \"world:b{n}\"}}")).collect::<Vec<_>>().join(", ");
+    assert!(told_of(&many).iter().any(|one| one.contains("at most 16 peers")));
 }

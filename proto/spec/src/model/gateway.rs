@@ -2,10 +2,18 @@
 
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::text::{DnsLabel, DnsName, Endpoint, Pem};
+use super::AllowProto;
+use crate::{
+    formats,
+    text::{DnsLabel, DnsName, Endpoint, Pem, Ports},
+};
+
+/// The ports of the mode `exposed`: HTTP and HTTPS (RFC 9110, sections 4.2.1 and 4.2.2).
+pub const EXPOSED: [u16; 2] = [80, 443];
 
 /// What leaves and enters the world.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -25,6 +33,45 @@ impl Default for GatewayPortal {
     }
 }
 
+impl GatewayPortal {
+    /// The mode in force: a portal that is not enabled lets nothing through.
+    pub fn mode(&self) -> InternetMode {
+        if self.enabled { self.real_internet.mode } else { InternetMode::Isolated }
+    }
+
+    /// The real host names that services of the world answer for.
+    pub fn mirrors(&self) -> &[ServiceMirror] {
+        if self.mode() == InternetMode::Mirrored { &self.real_internet.service_mirrors } else { &[] }
+    }
+
+    /// The resolver outside that is asked for names which the world does not know.
+    pub fn upstream_resolver(&self) -> Option<Ipv4Addr> {
+        let is_asked = self.mode() != InternetMode::Isolated && self.real_internet.upstream_resolver_enabled;
+        self.real_internet.upstream_resolver_ip.filter(|_| is_asked)
+    }
+
+    /// Whether anything leaves or enters, so that an administrator must have allowed a way out.
+    pub fn needs_uplink(&self) -> bool {
+        match self.mode() {
+            InternetMode::Isolated => false,
+            InternetMode::Mirrored => self.upstream_resolver().is_some(),
+            InternetMode::Shadowed | InternetMode::Exposed | InternetMode::Custom => true,
+        }
+    }
+
+    /// The ports of the host that lead into the world.
+    pub fn published(&self) -> Vec<Publish> {
+        let internet = &self.real_internet;
+        match self.mode() {
+            InternetMode::Exposed if internet.publish.is_empty() => {
+                EXPOSED.map(|port| Publish { host_port: port, port, to: None, from: None }).into()
+            }
+            InternetMode::Exposed | InternetMode::Custom => internet.publish.clone(),
+            InternetMode::Isolated | InternetMode::Shadowed | InternetMode::Mirrored => Vec::new(),
+        }
+    }
+}
+
 /// The way to the real internet.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -37,6 +84,48 @@ pub struct RealInternet {
     pub upstream_resolver_enabled: bool,
     /// Whom to ask.
     pub upstream_resolver_ip: Option<Ipv4Addr>,
+    /// Flows that leave; needs the mode `custom`. What a network may not open by its profile it may not open here either.
+    pub rules: Vec<InternetRule>,
+    /// TCP ports of the host that lead into the world; needs the mode `exposed` or `custom`. In the mode `exposed` they
+    /// lead to ports 80 and 443, and absent ones are the host's own 80 and 443.
+    pub publish: Vec<Publish>,
+}
+
+/// New flows to the real internet that are accepted. Answers are always let back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InternetRule {
+    /// Their protocol.
+    #[serde(default)]
+    pub proto: AllowProto,
+    /// Their destination ports, each a number or `first-last`; none are all. For tcp and udp only.
+    #[serde(default)]
+    pub ports: Vec<Ports>,
+    /// The IPv4 network of the world they come from; absent: from everywhere in it, by IPv4 and IPv6.
+    #[serde(default)]
+    #[schemars(schema_with = "formats::optional_cidr4")]
+    pub from: Option<Ipv4Net>,
+    /// The IPv4 network outside they go to; absent: everywhere.
+    #[serde(default)]
+    #[schemars(schema_with = "formats::optional_cidr4")]
+    pub to: Option<Ipv4Net>,
+}
+
+/// A TCP port of the host that leads into the world.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Publish {
+    /// The host's port, within the range that an administrator allows.
+    pub host_port: u16,
+    /// The port in the world.
+    pub port: u16,
+    /// The address in the world; absent: the vantage host `core`.
+    #[serde(default)]
+    pub to: Option<Ipv4Addr>,
+    /// The IPv4 network outside that may reach it; absent: everywhere.
+    #[serde(default)]
+    #[schemars(schema_with = "formats::optional_cidr4")]
+    pub from: Option<Ipv4Net>,
 }
 
 /// What is let through to and from the real internet.
@@ -52,7 +141,7 @@ pub enum InternetMode {
     Mirrored,
     /// Out freely, in to ports 80 and 443.
     Exposed,
-    /// Rules of the administrator's own.
+    /// What `rules` and `publish` say.
     Custom,
 }
 
@@ -89,18 +178,30 @@ pub enum CrossWorldMode {
     Federated,
 }
 
-/// Another world.
+impl CrossWorld {
+    /// The other worlds, each with how it is to be joined; none when the mode is `none`.
+    pub fn joins(&self) -> impl Iterator<Item = (&Peer, PeerMode)> {
+        let default = match self.mode {
+            CrossWorldMode::None => None,
+            CrossWorldMode::Peered => Some(PeerMode::Peered),
+            CrossWorldMode::Federated => Some(PeerMode::Federated),
+        };
+        self.peers.iter().filter_map(move |peer| Some((peer, peer.mode.or(default).filter(|_| default.is_some())?)))
+    }
+}
+
+/// Another world of this host. The worlds are joined when each one's spec names the other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Peer {
     /// Its name.
     pub name: DnsLabel,
-    /// Where it is reached.
+    /// Whose world it is: `world:NAME`, or `world:USER/NAME` of another user; NAME is `name` again.
     pub endpoint: Endpoint,
     /// How it is joined; absent: as in `cross_world.mode`.
     #[serde(default)]
     pub mode: Option<PeerMode>,
-    /// The certificate authority it is trusted by.
+    /// Its certificate authority, which must then be the one it has.
     #[serde(default)]
     pub trust_anchor_cert: Option<Pem>,
 }

@@ -24,7 +24,10 @@ pub use self::{
     ands::{AllowProto, AndAllow, AndInstance, AndProfile, Ands, Bgp, BgpFabric, Inbound},
     dns::{Dns, DnsRoot, DnsServer, PlatformZone, SerialPolicy, Tld, ZoneType},
     domains::{AddressPool, DomainRecord, DomainRegistry, InitialDomain, RecordType, Registrar, TldDelegation},
-    gateway::{CrossWorld, CrossWorldMode, GatewayPortal, InternetMode, Peer, PeerMode, RealInternet, ServiceMirror},
+    gateway::{
+        CrossWorld, CrossWorldMode, EXPOSED, GatewayPortal, InternetMode, InternetRule, Peer, PeerMode, Publish,
+        RealInternet, ServiceMirror,
+    },
     getters::{ListenAddress, NetworkView},
     identity::{AdminUser, IdentityInworld, IdentityPlatform, OidcProvider, OrgUser, OrgUsers},
     metadata::{Lifecycle, Metadata, SchemaVersion},
