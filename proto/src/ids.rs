@@ -119,6 +119,11 @@ hex_id!(
     8
 );
 hex_id!(
+    /// A run of firewall suites.
+    FirewallTestId,
+    8
+);
+hex_id!(
     /// One installation's tag: objects that carry another are foreign.
     InstanceId,
     8

@@ -11,6 +11,7 @@
 //! | [`plan`] | a world's network as one typed value | userd builds it, rootd applies it |
 //! | [`root`], [`wire`] | the `Root` trait and its framing (feature `rpc`) | userd, rootd |
 //! | [`exec`] | the frames of `exec.sock` | CLI, rootd |
+//! | [`sandbox`] | the first bytes of `lab.sock` | userd, rootd |
 //! | [`control`] | the frames between userd and a worldd or prober | userd, worldd |
 //! | [`api`] | the HTTP API's types (feature `api`) | CLI, userd |
 
@@ -27,6 +28,7 @@ pub mod net;
 pub mod plan;
 #[cfg(feature = "rpc")]
 pub mod root;
+pub mod sandbox;
 pub mod trust;
 #[cfg(feature = "rpc")]
 pub mod wire;

@@ -19,6 +19,10 @@ pub const ROUTES_PER_NODE: usize = 1024;
 pub const FORWARD_PAIRS: usize = 4096;
 /// Administrative Network Domains of one world: the promise is 500, and each needs a bridge and a cable.
 pub const DOMAINS: usize = 1024;
+/// Worlds that one world is joined with.
+pub const PEERS: usize = 16;
+/// Networks of a joined world that routes lead to.
+pub const PEER_NETWORKS: usize = 1024;
 /// Typed rules between domains of one world: one chain entry each.
 pub const ALLOW_RULES: usize = 4096;
 /// Port ranges of one rule.
@@ -32,6 +36,10 @@ pub const DOMAIN_FLOWS: u32 = 16_384;
 pub const FLOW_PROBES: usize = 1024;
 /// A batch of flows is given up after this.
 pub const FLOW_PROBE_TIME: Duration = Duration::from_secs(5);
+/// Typed rules between a world and its uplink: one chain entry each.
+pub const UPLINK_RULES: usize = 256;
+/// Ports of the host that lead into one world: passt(1) listens on each.
+pub const UPLINK_PORTS: usize = 16;
 /// Ports that a router answers on by itself (DNS, DHCP, NTP, and room).
 pub const INPUT_PORTS: usize = 32;
 /// Name servers in one resolv.conf (resolv.conf(5): `MAXNS` is 3).
@@ -89,6 +97,25 @@ pub const EXEC_CONNECTIONS_PER_USER: usize = COMMANDS_PER_OWNER;
 pub const TICKET_LIFE: Duration = Duration::from_secs(10);
 /// Tickets that wait to be used, over all users.
 pub const TICKETS_PENDING: usize = 1024;
+
+/// Sandboxes of the firewall lab at the same time, over all users: about 20 MiB each.
+pub const SANDBOXES: usize = 64;
+/// Those of one user, so that nobody keeps others out; more than most machines have processors.
+pub const SANDBOXES_PER_OWNER: usize = 16;
+/// A connection on `lab.sock` must say whom its sandbox is for within this.
+pub const SANDBOX_REQUEST_TIME: Duration = Duration::from_secs(2);
+/// Largest body of a request to the firewall lab: a ruleset of 16 MiB, escaped, and what belongs to it.
+pub const LAB_BODY_BYTES: usize = 40 << 20;
+/// Bodies of more than [`API_BODY_BYTES`] that are read or at work at the same time, over all users.
+pub const LAB_LARGE_BODIES: usize = 4;
+/// Runs of suites of one user that userd knows, those that are over included; the oldest that is over makes room.
+pub const LAB_RUNS_PER_OWNER: usize = 8;
+/// Cases of one run.
+pub const LAB_RUN_CASES: usize = 10_000;
+/// Bytes of the results that one run may have, as they come from the sandbox.
+pub const LAB_RUN_BYTES: usize = 64 << 20;
+/// Sandboxes of one run at most.
+pub const LAB_RUN_JOBS: usize = 4;
 
 /// Largest frame on a world's control socket: a spec of [`SPEC_BYTES`] as JSON in JSON, and a secret for each account.
 pub const CONTROL_BYTES: usize = 8 << 20;

@@ -59,6 +59,33 @@ pub fn lock_spawn() -> io::Result<()> {
     seccomp::install(seccomp::Role::Spawn)
 }
 
+/// The lab role: mounts in its children's namespaces, takes the lab's credentials, and what sandboxes and their attendants start from
+/// ([`crate::worker::attendant::sandbox`]). Denials as for the spawn worker, inherited.
+///
+/// # Errors
+/// As [`lock_broker`].
+pub fn lock_lab() -> io::Result<()> {
+    caps::keep(&[
+        Capability::CAP_SYS_ADMIN,
+        Capability::CAP_NET_ADMIN,
+        Capability::CAP_NET_RAW,
+        Capability::CAP_SETUID,
+        Capability::CAP_SETGID,
+        Capability::CAP_SETPCAP,
+    ])?;
+    seccomp::install(seccomp::Role::Spawn)
+}
+
+/// The attendant of a sandbox: CAP_NET_ADMIN for receive buffers, no file.
+///
+/// # Errors
+/// As [`lock_broker`].
+pub fn lock_lab_attendant() -> io::Result<()> {
+    caps::keep(&[Capability::CAP_NET_ADMIN])?;
+    landlock::restrict(&[])?;
+    seccomp::install(seccomp::Role::LabAttendant)
+}
+
 /// The watch worker: nothing at all; the sockets it reads were opened and joined by others.
 ///
 /// # Errors
@@ -77,6 +104,16 @@ pub fn lock_probe() -> io::Result<()> {
     caps::keep(&[])?;
     landlock::restrict(&[])?;
     seccomp::install(seccomp::Role::Probe)
+}
+
+/// An uplink's relay: nothing at all; its sockets were opened before, and passt(1) was started before.
+///
+/// # Errors
+/// As [`lock_broker`].
+pub fn lock_uplink() -> io::Result<()> {
+    caps::keep(&[])?;
+    landlock::restrict(&[])?;
+    seccomp::install(seccomp::Role::Uplink)
 }
 
 /// The holder: nothing at all.

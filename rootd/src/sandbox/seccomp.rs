@@ -1,7 +1,7 @@
 //! Seccomp filters as data, a reason for each rule (seccomp(2)).
 //!
 //! Broker, net, ns and holder list what they may call; anything else ends the process with SIGSYS, and the service
-//! manager starts rootd anew. The spawn worker's filter is inherited by what it starts, so it is a list of denials that answer
+//! manager starts rootd anew. The spawn worker's and the lab role's filter is inherited by what it starts, so it is a list of denials that answer
 //! EPERM, comparable to that of container engines.
 
 use std::{collections::BTreeMap, io};
@@ -28,6 +28,10 @@ pub enum Role {
     Watch,
     /// The probe worker.
     Probe,
+    /// The attendant of a sandbox of the firewall lab.
+    LabAttendant,
+    /// An uplink's relay.
+    Uplink,
 }
 
 /// A condition on one argument.
@@ -95,6 +99,8 @@ fn role_rules(role: Role) -> Vec<Rule> {
         Role::Holder | Role::Probe => &[RUNTIME, MESSAGES],
         Role::Ns => &[RUNTIME, MESSAGES, NS],
         Role::Watch => &[RUNTIME, MESSAGES, WATCH],
+        Role::LabAttendant => &[RUNTIME, MESSAGES, BUFFERS],
+        Role::Uplink => &[RUNTIME, MESSAGES, UPLINK],
         Role::Spawn => &[DENIED],
     };
     parts.concat()
@@ -188,6 +194,12 @@ const NET: &[Rule] = &[
     (libc::SYS_setsockopt, Equals(1, libc::SOL_SOCKET as u64)), // room for one in a netlink socket's buffer
 ];
 
+/// Receive buffers of sockets that were handed over.
+const BUFFERS: &[Rule] = &[
+    (libc::SYS_getsockopt, Equals(1, libc::SOL_SOCKET as u64)), // which kind it is
+    (libc::SYS_setsockopt, Equals(1, libc::SOL_SOCKET as u64)), // its buffer
+];
+
 /// Waiting on thousands of sockets.
 const WATCH: &[Rule] = &[
     (libc::SYS_epoll_create1, Always), // the set
@@ -195,6 +207,12 @@ const WATCH: &[Rule] = &[
     #[cfg(target_arch = "x86_64")]
     (libc::SYS_epoll_wait, Always), // the wait
     (libc::SYS_epoll_pwait, Always),   // the wait, where glibc has no epoll_wait
+];
+
+/// Ending passt.
+const UPLINK: &[Rule] = &[
+    (libc::SYS_pidfd_send_signal, Always), // passt, its only child; it holds no other such descriptor
+    (libc::SYS_wait4, Always),             // its end
 ];
 
 /// The arguments of socket(2) for [`crate::sys::netns::solicitations`].
@@ -218,6 +236,7 @@ const NS: &[Rule] = &[
     (libc::SYS_bind, Equals(2, size_of::<libc::sockaddr_nl>() as u64)), // joining their groups
     (libc::SYS_socket, Exactly(FRAMES)),                       // frames of a proof, no other packet socket
     (libc::SYS_setsockopt, Equals(1, libc::SOL_SOCKET as u64)), // their filter, room for traces
+    (libc::SYS_setsockopt, Equals(1, libc::SOL_PACKET as u64)), // an uplink's: not what leaves
     (libc::SYS_bind, Equals(2, size_of::<libc::sockaddr_ll>() as u64)), // to one link
     (libc::SYS_ioctl, Equals(1, libc::SIOCGIFINDEX)),          // its number
     (libc::SYS_ioctl, Equals(1, 0x894c)),                      // SIOCGSKNS: the descriptor of it

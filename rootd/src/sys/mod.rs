@@ -8,3 +8,4 @@ pub mod packet;
 pub mod peer;
 pub mod process;
 pub mod pty;
+pub mod trace_buffer;

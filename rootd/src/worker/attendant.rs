@@ -39,6 +39,7 @@ use crate::{
 };
 
 mod mounts;
+pub mod sandbox;
 mod watch;
 
 /// A step that failed.

@@ -6,6 +6,7 @@ pub mod channel;
 pub mod erase;
 pub mod files;
 pub mod holder;
+pub mod lab;
 pub mod message;
 pub mod net;
 pub mod ns;

@@ -10,7 +10,8 @@ use std::{
 use super::*;
 
 const CASE: &str = "NETENGINE_TEST_CASE";
-const LISTING: [Role; 6] = [Role::Broker, Role::Net, Role::Ns, Role::Holder, Role::Watch, Role::Probe];
+const LISTING: [Role; 8] =
+    [Role::Broker, Role::Net, Role::Ns, Role::Holder, Role::Watch, Role::Probe, Role::LabAttendant, Role::Uplink];
 /// Calls that end or derail the process by design; the end of every child shows exit_group.
 const NOT_RETURNING: [libc::c_long; 3] = [libc::SYS_exit, libc::SYS_exit_group, libc::SYS_rt_sigreturn];
 

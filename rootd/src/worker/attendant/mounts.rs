@@ -75,8 +75,13 @@ fn lay(from: &str, over: &str) -> io::Result<()> {
     Ok(mount(NONE, over, NONE, read_only, NONE)?)
 }
 
+/// /proc of the attendant's own pid namespace.
+pub fn proc_alone() -> io::Result<()> {
+    Ok(mount(Some("proc"), "/proc", Some("proc"), QUIET, NONE)?)
+}
+
 /// /proc of the command's own pid namespace, and /sys of the vantage host's network namespace, read-only.
 pub fn proc_and_sys() -> io::Result<()> {
-    mount(Some("proc"), "/proc", Some("proc"), QUIET, NONE)?;
+    proc_alone()?;
     Ok(mount(Some("sysfs"), "/sys", Some("sysfs"), QUIET | MsFlags::MS_RDONLY, NONE)?)
 }
