@@ -49,7 +49,7 @@ fn daemons_that_stop_leave_no_process_when_they_keep_nothing() {
     host.stop_daemons();
     // The holder hears the farewell and ends; nothing tells when, so it is looked for until it is gone.
     let deadline = std::time::Instant::now() + netengine_tests::DEADLINE;
-    let ours = || host.shell(netengine_tests::ROOT, "pgrep -x 'ne-.*|netengine-.*' || true");
+    let ours = || host.shell(netengine_tests::ROOT, "pgrep -lx 'ne-.*|netengine-.*' || true");
     while !ours().is_empty() {
         assert!(std::time::Instant::now() < deadline, "left: {}", ours());
     }

@@ -1,12 +1,13 @@
 //! Measures what PERFORMANCE.md promises, in throw-away hosts; prints a table, and JSON with `--json FILE`.
 //!
 //! Usage: `netengine-bench [--quick] [--strict] [--json FILE] [--only PART,PART]`, the parts being calls, large, commands, memory, together,
-//! population, dns, change, acme, oidc, whois, crowd.
+//! population, dns, change, acme, oidc, whois, prove, crowd, lab.
 //!
 //! `--quick` takes fewer samples and fewer worlds (under two minutes); `--strict` exits with 1 when a promise is missed.
 //! Needs root and the release binaries beside it. The time of day is never waited for: every measurement ends with an answer, an
 //! exit or a message of the kernel.
 
+mod ands;
 mod calls;
 mod commands;
 mod cores;
@@ -14,11 +15,13 @@ mod crowd;
 mod figures;
 mod floor;
 mod inside;
+mod lab;
 mod large;
 mod load;
 mod memory;
 mod names;
 mod population;
+mod prove;
 mod services;
 mod settle;
 mod together;
@@ -69,6 +72,10 @@ fn main() -> Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
     match (arguments.next().as_deref(), arguments.next()) {
         (Some(inside::INSIDE), _) => return inside::serve().map(|()| ExitCode::SUCCESS),
+        (Some(ands::HEAR), _) => return ands::hear().map(|()| ExitCode::SUCCESS),
+        (Some(ands::SEND), Some(to)) => {
+            return ands::send(&to, &arguments.next().unwrap_or_default()).map(|()| ExitCode::SUCCESS);
+        }
         (Some(load::LOAD), Some(told)) => return load::serve(&told).map(|()| ExitCode::SUCCESS),
         _ => {}
     }
@@ -98,6 +105,11 @@ fn measure(options: &Options, report: &mut Report) -> Result<()> {
     fs::set_permissions(state.path(), fs::Permissions::from_mode(0o711))?;
     println!("state on {}; journal on tmpfs, as /run is everywhere", file_system(state.path())?);
 
+    if options.wants("lab") {
+        let rulesets = take(500, 3000);
+        let effort = lab::Effort { rounds: take(2, 5), rulesets, cases: take(10, 100) };
+        lab::measure(report, effort, state.path())?;
+    }
     if options.wants("calls") || options.wants("large") {
         let rootd_only = rootd_only();
         let client = runtime.block_on(root::client(&rootd_only));
@@ -135,6 +147,19 @@ fn measure(options: &Options, report: &mut Report) -> Result<()> {
     if ["dns", "change", "acme", "oidc", "whois"].iter().any(|part| options.wants(part)) {
         let (host, mut user) = host_and_user()?;
         services(options, report, &host, &mut user)?;
+    }
+    if options.wants("prove") {
+        let (host, mut user) = host_and_user()?;
+        prove::measure(report, take(3, 11), &host, &mut user)?;
+    }
+    if options.wants("ands") {
+        let effort = ands::Effort { rounds: take(5, 15), turns: take(5, 11), seconds: take(1, 3) as u32, datagrams: 300_000 };
+        let rootd_only = rootd_only();
+        let client = runtime.block_on(root::client(&rootd_only));
+        ands::calls(report, effort, &runtime, &client)?;
+        drop((client, rootd_only));
+        let (host, mut user) = host_and_user()?;
+        ands::measure(report, effort, &home, &host, &mut user)?;
     }
     if options.wants("crowd") {
         let (host, mut user) = host_and_user()?;
