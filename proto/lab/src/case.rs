@@ -6,9 +6,9 @@ use netengine_proto::bounded::{Bounded, TooMany};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
-    limits::{AFTER_MILLIS, CASE_MILLIS, CASE_PACKETS, RULESET_BYTES},
+    limits::{AFTER_MILLIS, BESIDE, CASE_MILLIS, CASE_PACKETS, RULESET_BYTES},
     names::NodeName,
-    packet::{Content, Fragmentation, InjectedPacket, Transport},
+    packet::{Content, Flow, Fragmentation, InjectedPacket, Transport},
     topology::{Topology, TopologyError},
 };
 
@@ -52,6 +52,9 @@ pub struct CaseRequest {
     pub topology: Topology,
     /// The ruleset of the tested node.
     pub ruleset: RulesetText,
+    /// Further rulesets of the tested node, loaded after its own: what other software on such a host brings.
+    #[serde(default)]
+    pub beside: Bounded<RulesetText, BESIDE>,
     /// What is sent, in this order.
     pub packets: Bounded<InjectedPacket, CASE_PACKETS>,
     /// How long it may take.
@@ -70,11 +73,14 @@ pub struct CaseLimits {
     /// Run in namespaces that no other case was in, even where those of the case before are as good as new.
     #[serde(default)]
     pub fresh: bool,
+    /// Report the frames that were sent and seen.
+    #[serde(default)]
+    pub capture: bool,
 }
 
 impl Default for CaseLimits {
     fn default() -> Self {
-        Self { timeout_ms: 5_000, all_rules: false, fresh: false }
+        Self { timeout_ms: 5_000, all_rules: false, fresh: false, capture: false }
     }
 }
 
@@ -127,8 +133,26 @@ impl CaseRequest {
             if let Some(what) = flaw(packet, &self.topology.tested) {
                 return refuse(what);
             }
+            if let Some(what) = packet.flow.and_then(|flow| flow_flaw(flow, &packet.content)) {
+                return refuse(what);
+            }
         }
         Ok(())
+    }
+}
+
+/// Why a packet cannot be of a flow, if it cannot.
+fn flow_flaw(flow: Flow, content: &Content) -> Option<&'static str> {
+    let Content::Typed(spec) = content else { return Some("a frame is of no flow; give its fields") };
+    if spec.fragmentation.is_some() {
+        return Some("a fragment is of no flow");
+    }
+    match spec.transport {
+        Transport::Tcp { .. } => None,
+        Transport::Udp { .. } | Transport::Icmp { .. } if !flow.handshake => None,
+        Transport::Icmp { .. } => None,
+        Transport::Udp { .. } => Some("only TCP has handshakes"),
+        Transport::Other { .. } | Transport::Arp { .. } => Some("a flow is of TCP, UDP or ICMP"),
     }
 }
 

@@ -24,10 +24,10 @@ pub mod topology;
 pub use case::{CaseError, CaseLimits, CaseRequest, RulesetText};
 pub use names::{Bytes, LinkName, NodeName, SettingName};
 pub use outcome::{
-    CaseAnswer, CaseResult, CtDirection, CtState, Delivery, Family, Hook, Hop, HopKind, HopVerdict, LoadError,
-    PacketOutcome, Reply, RuleInfo, RuleRef, Verdict,
+    CapturedFrame, CaseAnswer, CaseResult, Connection, Counter, CtDirection, CtState, Delivery, Family, FrameRole,
+    Hook, Hop, HopKind, HopVerdict, LoadError, PacketOutcome, Reply, RuleInfo, RuleRef, Tuple, Verdict,
 };
-pub use packet::{Content, ExtensionHeader, Fragmentation, InjectedPacket, PacketSpec, Transport, Vlan};
+pub use packet::{Content, ExtensionHeader, Flow, Fragmentation, InjectedPacket, PacketSpec, Transport, Vlan};
 pub use topology::{
     Bridge, End, Interface, Link, Listener, ListenerProtocol, Listeners, Neighbour, Node, Route, Setting, Topology,
     TopologyError,

@@ -40,7 +40,17 @@ pub const PATH_HOPS: usize = 4_096;
 pub const LOAD_ERRORS: usize = 32;
 /// Rules described in one answer.
 pub const ANSWER_RULES: usize = 65_536;
+/// Bytes of one message to a worker or from it: a ruleset of 16 MiB, 10,000 packets with payloads of the usual kind, and their paths.
+pub const MESSAGE_BYTES: usize = 64 << 20;
 /// Milliseconds a case may take at most.
 pub const CASE_MILLIS: u32 = 600_000;
 /// Milliseconds a packet may wait before it is sent.
 pub const AFTER_MILLIS: u32 = 60_000;
+/// Rulesets beside the tested one: the four that ship, and as many of the user's own.
+pub const BESIDE: usize = 8;
+/// Frames reported of one case: each packet, its delivery, its answer, and as many again.
+pub const FRAMES: usize = 60_000;
+/// Bytes of all frames reported of one case; with the rest of the answer they fit one message.
+pub const FRAMES_BYTES: usize = 32 << 20;
+/// Counters read after one packet.
+pub const COUNTERS: usize = 1_024;

@@ -6,8 +6,8 @@ use netengine_proto::bounded::Bounded;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    limits::{ANSWER_RULES, CASE_PACKETS, LOAD_ERRORS, PATH_HOPS},
-    names::{LinkName, NodeName},
+    limits::{ANSWER_RULES, CASE_PACKETS, COUNTERS, FRAME_BYTES, FRAMES, LOAD_ERRORS, PATH_HOPS},
+    names::{Bytes, LinkName, NodeName},
 };
 
 /// How a case ended.
@@ -46,6 +46,10 @@ pub struct CaseAnswer {
     pub reused: bool,
     /// Microseconds from the first packet to the last verdict.
     pub run_micros: u64,
+    /// The frames that were sent and seen, in order, where that was asked for.
+    pub frames: Bounded<CapturedFrame, FRAMES>,
+    /// Frames beyond the bounds.
+    pub frames_missed: u64,
 }
 
 /// The outcome of one packet.
@@ -73,6 +77,103 @@ pub struct PacketOutcome {
     pub untraced: bool,
     /// Milliseconds from sending to the last observation.
     pub millis: u32,
+    /// Its entry in conntrack, where the kernel told of one with it.
+    pub connection: Option<Connection>,
+    /// Counters as they were after it, where that was asked for: those of rules that it matched, and all that have names.
+    pub counters: Bounded<Counter, COUNTERS>,
+}
+
+impl PacketOutcome {
+    /// An outcome with nothing but a verdict and its reason.
+    pub fn new(verdict: Verdict, reason: Option<String>) -> Self {
+        Self {
+            verdict,
+            reason,
+            deciding: None,
+            path: Bounded::default(),
+            delivered: None,
+            ct_state: None,
+            ct_direction: None,
+            reply: None,
+            errno: None,
+            untraced: true,
+            millis: 0,
+            connection: None,
+            counters: Bounded::default(),
+        }
+    }
+}
+
+/// An entry of conntrack, as its events told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// As its first packet had it.
+    pub original: Tuple,
+    /// As its answers have it: what translation made of it, source and destination exchanged.
+    pub reply: Tuple,
+    /// An answer was seen.
+    pub replied: bool,
+    /// It is kept when the table is full.
+    pub assured: bool,
+}
+
+/// Addresses and ports of one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Tuple {
+    /// Source.
+    pub src: IpAddr,
+    /// Destination.
+    pub dst: IpAddr,
+    /// Protocol number.
+    pub protocol: u8,
+    /// Source port.
+    pub sport: Option<u16>,
+    /// Destination port.
+    pub dport: Option<u16>,
+}
+
+/// What a counter had counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counter {
+    /// The rule whose counter it is; a named counter has none.
+    pub rule: Option<RuleRef>,
+    /// The name of a named counter.
+    pub name: Option<String>,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// A frame that was sent or seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapturedFrame {
+    /// The packet of the request it is of, counted from 0, where that is known.
+    pub packet: Option<u32>,
+    /// What it is of that packet.
+    pub role: FrameRole,
+    /// The node it was sent from or seen at.
+    pub node: NodeName,
+    /// The interface; absent for packets that the node's own stack sent or was given: these begin with the IP header.
+    pub interface: Option<LinkName>,
+    /// Microseconds since the first packet of the case was sent: of sending, or of reading.
+    pub micros: u64,
+    /// All of it.
+    pub bytes: Bytes<FRAME_BYTES>,
+}
+
+/// What a frame is of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FrameRole {
+    /// The packet itself, as it was sent.
+    Sent,
+    /// The packet itself, as it arrived.
+    Arrived,
+    /// An answer to it.
+    Answer,
+    /// Something else.
+    Other,
 }
 
 /// What became of a packet.
@@ -168,6 +269,23 @@ pub enum Family {
     Bridge,
     /// IPv6.
     Ip6,
+}
+
+impl Family {
+    /// All, in the order of the kernel's numbers.
+    pub const ALL: [Self; 6] = [Self::Inet, Self::Ip, Self::Arp, Self::Netdev, Self::Bridge, Self::Ip6];
+
+    /// nft's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inet => "inet",
+            Self::Ip => "ip",
+            Self::Arp => "arp",
+            Self::Netdev => "netdev",
+            Self::Bridge => "bridge",
+            Self::Ip6 => "ip6",
+        }
+    }
 }
 
 /// Hooks.

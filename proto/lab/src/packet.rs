@@ -24,6 +24,31 @@ pub struct InjectedPacket {
     /// Milliseconds after the one before it was sent, at least.
     #[serde(default)]
     pub after_ms: u32,
+    /// The flow it belongs to: the engine then fills in addresses, ports, sequence and acknowledgement numbers from what it saw of it.
+    #[serde(default)]
+    pub flow: Option<Flow>,
+    /// Read the counters of the tested node's ruleset after it.
+    #[serde(default)]
+    pub counters: bool,
+}
+
+impl InjectedPacket {
+    /// A packet of no flow, sent at once from the first interface of a node.
+    pub fn new(from: NodeName, content: Content) -> Self {
+        Self { from, interface: None, content, after_ms: 0, flow: None, counters: false }
+    }
+}
+
+/// A flow: packets that share addresses, ports and sequence numbers. The node of its first packet opens it; packets from any other node
+/// go the other way, with the addresses that the first arrived with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flow {
+    /// Unique in the case.
+    pub number: u32,
+    /// TCP: before the first packet of the flow the engine completes a handshake. A first packet with SYN is the handshake itself.
+    #[serde(default)]
+    pub handshake: bool,
 }
 
 /// Fields, from which the engine builds a frame that carries a nonce; or the frame itself.
@@ -83,6 +108,36 @@ pub struct PacketSpec {
     /// Ethernet destination; the peer's when absent.
     #[serde(default)]
     pub dst_mac: Option<[u8; 6]>,
+}
+
+impl PacketSpec {
+    /// A packet in which everything but addresses and transport is chosen.
+    pub fn new(src: IpAddr, dst: IpAddr, transport: Transport) -> Self {
+        Self {
+            src,
+            dst,
+            transport,
+            payload: Bytes::default(),
+            ttl: None,
+            dscp: 0,
+            ecn: 0,
+            dont_fragment: false,
+            mark: None,
+            vlan: None,
+            fragmentation: None,
+            ip_options: Bytes::default(),
+            extension_headers: Bounded::default(),
+            src_mac: None,
+            dst_mac: None,
+        }
+    }
+}
+
+impl Transport {
+    /// A TCP segment whose numbers and window are chosen, without options. `flags`: see [`Transport::Tcp`].
+    pub fn tcp(src_port: u16, dst_port: u16, flags: u8) -> Self {
+        Self::Tcp { src_port, dst_port, flags, seq: None, ack: None, window: None, options: Bytes::default() }
+    }
 }
 
 /// The protocol above IP.

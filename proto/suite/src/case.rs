@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use netengine_lab_proto::{CaseRequest, CtState, Verdict};
 
-use crate::verdict::Expected;
+use crate::{file::Counter, verdict::Expected};
 
 /// A suite, complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +88,10 @@ pub struct Exactly {
     pub ct_state: Option<CtState>,
     /// What came back: `none`, `synack`, `reset`, `tcp`, `udp`, `echo`, `icmp`, `neighbour`.
     pub reply: Option<ReplyKind>,
+    /// A part of the prefix of a log statement that it met.
+    pub log: Option<String>,
+    /// What counters show after it.
+    pub counter: Option<Counter>,
 }
 
 /// What came back, by its kind.

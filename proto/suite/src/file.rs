@@ -213,6 +213,7 @@ pub struct Packet {
     pub fragment: Option<Fragment>,
     pub ip_options: Option<Bytes>,
     pub tcp_options: Option<Bytes>,
+    pub extension_headers: Vec<ExtensionHeader>,
     pub frame: Option<String>,
     pub count: Option<u32>,
     pub gap_ms: Option<u32>,
@@ -232,6 +233,19 @@ pub struct Fragment {
     pub more: bool,
     /// The datagram it belongs to.
     pub id: Option<u32>,
+    /// In place of these: the whole packet, in fragments of this many bytes.
+    pub size: Option<u16>,
+}
+
+/// An IPv6 extension header (RFC 8200, section 4).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExtensionHeader {
+    /// Its number: 0 hop-by-hop, 43 routing, 60 destination options, 135 mobility.
+    pub protocol: u8,
+    /// What follows its first two bytes; zeros fill it up.
+    #[serde(default)]
+    pub content: Bytes,
 }
 
 /// What is expected of one packet, exactly.
@@ -250,7 +264,16 @@ pub struct Expect {
     pub ct_state: Option<String>,
     pub reply: Option<String>,
     pub log: Option<String>,
-    pub counter: Option<u64>,
+    pub counter: Option<Counter>,
+}
+
+/// What counters show after a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Counter {
+    /// Packets, in the counter of the rule that decided, or else of the last rule with one that it matched.
+    OfRule(u64),
+    /// Packets, in named counters.
+    Named(BTreeMap<String, u64>),
 }
 
 /// Bytes: a text, or `{hex: 00ff}`.
@@ -272,16 +295,48 @@ pub fn from_hex(text: &str) -> Result<Vec<u8>, String> {
 
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Asked for as a text, so that digits alone are no number: they would lose their leading zeros.
         #[derive(Deserialize)]
-        #[serde(untagged, expecting = "must be a text, or `{hex: ...}`")]
+        #[serde(deny_unknown_fields)]
+        struct Hex {
+            hex: String,
+        }
+
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Bytes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, or `{hex: 00ff}`")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Bytes, E> {
+                Ok(Bytes(text.as_bytes().to_vec()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Bytes, A::Error> {
+                let Hex { hex } = Hex::deserialize(MapAccessDeserializer::new(map))?;
+                from_hex(&hex).map(Bytes).map_err(de::Error::custom)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl<'de> Deserialize<'de> for Counter {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "must be a number of packets, or `{NAME: PACKETS}`")]
         enum Either {
-            Text(String),
-            Hex { hex: String },
+            OfRule(u64),
+            Named(BTreeMap<String, u64>),
         }
-        match Either::deserialize(deserializer)? {
-            Either::Text(text) => Ok(Self(text.into_bytes())),
-            Either::Hex { hex } => from_hex(&hex).map(Self).map_err(de::Error::custom),
-        }
+        Ok(match Either::deserialize(deserializer)? {
+            Either::OfRule(packets) => Self::OfRule(packets),
+            Either::Named(packets) => Self::Named(packets),
+        })
     }
 }
 

@@ -1,9 +1,10 @@
 //! What was expected against what was observed. Nothing that was not observed passes.
 
-use netengine_lab_proto::{CaseAnswer, CaseResult, PacketOutcome, Reply, RuleInfo, Verdict};
+use netengine_lab_proto::{CaseAnswer, CaseResult, Hop, PacketOutcome, Reply, RuleInfo, Verdict};
 
 use crate::{
     case::{CT_STATES, Case, Exactly, Expectation, ReplyKind},
+    file::Counter,
     verdict::word,
 };
 
@@ -113,7 +114,7 @@ fn packets(case: &Case, answer: CaseAnswer) -> Judged<'_> {
         let tested = |rule: &&RuleInfo| rule.rule.node == case.request.topology.tested;
         let place =
             rule.as_ref().filter(tested).and_then(|rule| Some(case.rules.place(rule.line?, rule.column.unwrap_or(1))));
-        let differences = differences(expected, &seen, rule.as_ref());
+        let differences = differences(expected, &seen, rule.as_ref(), &rules);
         let outcome = match (seen.verdict, differences.is_empty()) {
             (Verdict::Inconclusive, _) => Outcome::Inconclusive,
             (_, true) => Outcome::Passed,
@@ -127,12 +128,18 @@ fn packets(case: &Case, answer: CaseAnswer) -> Judged<'_> {
 }
 
 /// What differs, one line each.
-fn differences(expected: &Expectation, seen: &PacketOutcome, rule: Option<&RuleInfo>) -> Vec<String> {
+fn differences(
+    expected: &Expectation,
+    seen: &PacketOutcome,
+    rule: Option<&RuleInfo>,
+    rules: &[RuleInfo],
+) -> Vec<String> {
     let mut found = Vec::new();
     if !expected.verdict.is_met_by(seen.verdict) {
         found.push(format!("expected {}, got {}", word(expected.verdict.verdict()), word(seen.verdict)));
     }
-    let Exactly { rule: text, chain, delivered_to, src, dst, sport, dport, ct_state, reply } = &expected.exactly;
+    let Exactly { rule: text, chain, delivered_to, src, dst, sport, dport, ct_state, reply, log, counter } =
+        &expected.exactly;
     let mut differ = |what: &str, wanted: Option<String>, got: Option<String>| {
         if let Some(wanted) = wanted
             && got.as_ref() != Some(&wanted)
@@ -159,7 +166,67 @@ fn differences(expected: &Expectation, seen: &PacketOutcome, rule: Option<&RuleI
             found.push(format!("expected a rule with {text:?}, got {}", got.unwrap_or("none")));
         }
     }
+    if let Some(text) = log {
+        let prefixes: Vec<&str> = met(seen, rules).filter_map(|rule| log_prefix(&rule.text)).collect();
+        if !prefixes.iter().any(|prefix| prefix.contains(text.as_str())) {
+            let got = if prefixes.is_empty() { "none".to_owned() } else { format!("{prefixes:?}") };
+            found.push(format!("expected a log with {text:?}, got {got}"));
+        }
+    }
+    found.extend(counter.iter().flat_map(|wanted| miscounted(wanted, seen)));
     found
+}
+
+/// The rules that a packet met, in the order of its path.
+fn met<'a>(seen: &'a PacketOutcome, rules: &'a [RuleInfo]) -> impl Iterator<Item = &'a RuleInfo> {
+    let is_of = |rule: &RuleInfo, hop: &Hop| {
+        let of = &rule.rule;
+        of.handle == hop.rule && of.node == hop.node && of.family == hop.family && of.table == hop.table
+    };
+    let hops = seen.path.iter().filter(|hop| hop.rule.is_some());
+    hops.filter_map(move |hop| rules.iter().find(|rule| is_of(rule, hop)))
+}
+
+/// The prefix of a rule's log statement, which may be empty; none without such a statement.
+fn log_prefix(text: &str) -> Option<&str> {
+    // Every other piece stands in quotes: a comment or a prefix may hold the word itself.
+    let mut pieces = text.split('"');
+    while let Some(piece) = pieces.next() {
+        if let Some((_, rest)) = piece.split_once("log").filter(|(before, rest)| {
+            (before.is_empty() || before.ends_with(' ')) && (rest.is_empty() || rest.starts_with(' '))
+        }) {
+            let is_prefix = rest.trim_end().ends_with("prefix");
+            return Some(if is_prefix { pieces.next().unwrap_or("") } else { "" });
+        }
+        pieces.next();
+    }
+    None
+}
+
+/// Counters that show something else, one line each.
+fn miscounted(wanted: &Counter, seen: &PacketOutcome) -> Vec<String> {
+    let line = |what: &str, wanted: u64, got: Option<u64>| {
+        let got = got.map_or_else(|| "none".to_owned(), |packets| packets.to_string());
+        format!("expected {what} at {wanted} packets, got {got}")
+    };
+    match wanted {
+        Counter::OfRule(packets) => {
+            let mut of_rules = seen.counters.iter().filter(|counter| counter.rule.is_some());
+            let decided = of_rules.clone().find(|counter| counter.rule == seen.deciding);
+            let got = decided.or_else(|| of_rules.next_back()).map(|counter| counter.packets);
+            if got == Some(*packets) { Vec::new() } else { vec![line("the rule's counter", *packets, got)] }
+        }
+        Counter::Named(all) => {
+            let got = |name: &str| {
+                seen.counters
+                    .iter()
+                    .find(|counter| counter.name.as_deref() == Some(name))
+                    .map(|counter| counter.packets)
+            };
+            let wrong = all.iter().filter(|(name, packets)| got(name) != Some(**packets));
+            wrong.map(|(name, packets)| line(&format!("counter {name:?}"), *packets, got(name))).collect()
+        }
+    }
 }
 
 fn reply_kind(reply: Option<Reply>) -> ReplyKind {

@@ -17,19 +17,7 @@ fn suite(text: &str) -> Suite {
 }
 
 fn outcome(verdict: Verdict) -> PacketOutcome {
-    PacketOutcome {
-        verdict,
-        reason: None,
-        deciding: None,
-        path: Bounded::default(),
-        delivered: None,
-        ct_state: None,
-        ct_direction: None,
-        reply: None,
-        errno: None,
-        untraced: false,
-        millis: 1,
-    }
+    PacketOutcome { untraced: false, millis: 1, ..PacketOutcome::new(verdict, None) }
 }
 
 fn fw() -> NodeName {

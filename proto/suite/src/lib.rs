@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`file`] | a suite as it is written, key by key |
 //! | [`load`](mod@load) | a text to cases, with a place for every mistake |
-//! | [`topology`], [`packet`] | what is written to what is built and injected |
+//! | [`topology`], [`packet`], [`flow`] | what is written to what is built and injected |
 //! | [`case`] | a case with what it expects, complete |
 //! | [`judge`](mod@judge) | what was expected against what was observed |
 //! | [`report`] | for people, as JSON, JUnit and TAP |
@@ -20,6 +20,7 @@ pub mod case;
 pub mod coverage;
 pub mod derive;
 pub mod file;
+pub mod flow;
 pub mod judge;
 pub mod load;
 pub mod mutate;

@@ -9,6 +9,7 @@ use serde_saphyr::{Location, Spanned};
 use crate::{
     case::{CT_STATES, Case, Exactly, Expectation, Origin, ReplyKind, Suite},
     file::{self, File},
+    flow::Flows,
     packet::packets,
     topology::{chosen, listed, settings},
     verdict::{Expected, expectable},
@@ -114,9 +115,11 @@ impl Reader<'_> {
         self.tune(case, at, &mut topology);
         let before = self.mistakes.len();
         let whole = self.whole(case)?;
-        let (mut injected, mut expected) = (Vec::new(), Vec::new());
+        let (mut injected, mut expected, mut flows) = (Vec::new(), Vec::new(), Flows::default());
         for (number, packet) in (1..).zip(&case.packets) {
-            let Some(made) = self.sound(packet.referenced, packets(&packet.value, &topology)) else { continue };
+            let Some(made) = self.sound(packet.referenced, packets(&packet.value, &topology, &mut flows)) else {
+                continue;
+            };
             let Some((verdict, exactly)) = self.expectation(packet, whole.1) else { continue };
             let (line, _) = place(packet.referenced);
             for (packet, title) in made {
@@ -131,7 +134,7 @@ impl Reader<'_> {
         let packets = self.sound(at, Bounded::new(injected).map_err(|error| format!("packets: {error}")))?;
         let timeout_ms = case.timeout_ms.or(file.defaults.timeout_ms).unwrap_or(CaseLimits::default().timeout_ms);
         let limits = CaseLimits { timeout_ms, ..CaseLimits::default() };
-        let request = CaseRequest { topology, ruleset, packets, limits };
+        let request = CaseRequest { topology, ruleset, beside: Bounded::default(), packets, limits };
         if self.mistakes.len() == before
             && let Err(error) = request.check()
         {
@@ -228,15 +231,7 @@ impl Reader<'_> {
     fn expectation(&mut self, packet: &Spanned<file::Packet>, whole: Option<Expected>) -> Option<(Expected, Exactly)> {
         let at = packet.referenced;
         let entry = &packet.value;
-        for (key, is_there) in [("flow", entry.flow.is_some())] {
-            if is_there {
-                return self.wrong(at, format!("`{key}` is not in this release"));
-            }
-        }
         let exact = entry.expect.clone().unwrap_or_default();
-        if exact.log.is_some() || exact.counter.is_some() {
-            return self.wrong(at, "`expect.log` and `expect.counter` are not in this release");
-        }
         let verdict = match (&exact.verdict, &entry.expected_verdict) {
             (Some(_), Some(_)) => return self.wrong(at, "it has `expected_verdict` and `expect.verdict`"),
             (Some(word), None) => Expected::Exactly(self.verdict(at, word)?),
@@ -251,8 +246,9 @@ impl Reader<'_> {
             None => None,
             Some(word) => Some(self.word(at, "reply", word, &ReplyKind::WORDS)?),
         };
-        let file::Expect { rule, chain, delivered_to, src, dst, sport, dport, .. } = exact;
-        Some((verdict, Exactly { rule, chain, delivered_to, src, dst, sport, dport, ct_state, reply }))
+        let file::Expect { rule, chain, delivered_to, src, dst, sport, dport, log, counter, .. } = exact;
+        let exactly = Exactly { rule, chain, delivered_to, src, dst, sport, dport, ct_state, reply, log, counter };
+        Some((verdict, exactly))
     }
 
     fn word<T: Copy>(&mut self, at: Location, what: &str, word: &str, known: &[(&str, T)]) -> Option<T> {

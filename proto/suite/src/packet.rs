@@ -3,10 +3,15 @@
 use std::net::IpAddr;
 
 use netengine_lab_proto::{
-    Bytes, Content, Fragmentation, InjectedPacket, Node, NodeName, PacketSpec, Topology, Transport, Vlan,
+    Bytes, Content, ExtensionHeader, Fragmentation, InjectedPacket, Node, NodeName, PacketSpec, Topology, Transport,
+    Vlan,
 };
+use netengine_proto::bounded::Bounded;
 
-use crate::file::{self, from_hex};
+use crate::{
+    file::{self, from_hex},
+    flow::Flows,
+};
 
 /// The ports of a packet that names none, as network-sandbox-engine has them.
 const PORTS: (u16, u16) = (12_345, 80);
@@ -18,13 +23,20 @@ const FLAGS: [(&str, u8); 8] = [("F", 1), ("S", 2), ("R", 4), ("P", 8), ("A", 16
 ///
 /// # Errors
 /// What is wrong with the entry, for people.
-pub fn packets(entry: &file::Packet, topology: &Topology) -> Result<Vec<(InjectedPacket, String)>, String> {
+pub fn packets(
+    entry: &file::Packet,
+    topology: &Topology,
+    flows: &mut Flows,
+) -> Result<Vec<(InjectedPacket, String)>, String> {
     let from = match &entry.from {
         Some(name) => {
             let known = NodeName::parse(name).ok().filter(|name| topology.node(name).is_some());
             known.ok_or_else(|| format!("`from` names {name:?}, which is no node of the topology"))?
         }
-        None => sender(entry, topology).ok_or("`from` is missing: the topology has no node `client`")?,
+        None => match entry.flow.as_ref().and_then(|flow| flows.opener(flow)) {
+            Some(opener) => opener.clone(),
+            None => sender(entry, topology).ok_or("`from` is missing: the topology has no node `client`")?,
+        },
     };
     let count = entry.count.unwrap_or(1);
     if count == 0 || count as usize > netengine_lab_proto::limits::CASE_PACKETS {
@@ -33,20 +45,30 @@ pub fn packets(entry: &file::Packet, topology: &Topology) -> Result<Vec<(Injecte
     let mut made = Vec::new();
     for number in 0..count {
         let step = entry.sport_step.unwrap_or(0).wrapping_mul(u16::try_from(number).unwrap_or(u16::MAX));
-        let (content, title) = match &entry.frame {
-            Some(frame) => {
+        let (content, title, flow) = match (&entry.frame, &entry.flow) {
+            (Some(_), Some(_)) => return Err("a `frame` is of no `flow`; give its fields".to_owned()),
+            (Some(frame), None) => {
                 let bytes = from_hex(frame).map_err(|why| format!("`frame` {why}"))?;
                 let title = format!("frame of {} bytes", bytes.len());
-                (Content::Frame(Bytes::new(bytes).map_err(|error| format!("`frame` {error}"))?), title)
+                (Content::Frame(Bytes::new(bytes).map_err(|error| format!("`frame` {error}"))?), title, None)
             }
-            None => {
+            (None, Some(name)) => {
+                let entry = flows.entry(name, entry, &from, number > 0)?;
+                let spec = typed(&entry, topology, &from, 0)?;
+                let flow = flows.note(name, &from, &spec)?;
+                let title = format!("{} of flow {name}", title(&spec));
+                (Content::Typed(Box::new(spec)), title, Some(flow))
+            }
+            (None, None) => {
                 let spec = typed(entry, topology, &from, step)?;
                 let title = title(&spec);
-                (Content::Typed(Box::new(spec)), title)
+                (Content::Typed(Box::new(spec)), title, None)
             }
         };
         let after_ms = if number == 0 { entry.after_ms } else { entry.gap_ms }.unwrap_or(0);
-        made.push((InjectedPacket { from: from.clone(), interface: None, content, after_ms }, title));
+        let counters = entry.expect.as_ref().is_some_and(|expect| expect.counter.is_some());
+        let packet = InjectedPacket { after_ms, flow, counters, ..InjectedPacket::new(from.clone(), content) };
+        made.push((packet, title));
     }
     Ok(made)
 }
@@ -97,27 +119,31 @@ fn typed(entry: &file::Packet, topology: &Topology, from: &NodeName, step: u16) 
     if entry.tcp_flags.is_some() && protocol != "tcp" {
         return Err("`tcp_flags` are for tcp alone".to_owned());
     }
-    let fragmentation = entry.fragment.map(|fragment| Fragmentation::One {
-        offset: fragment.offset,
-        more: fragment.more,
-        identification: fragment.id,
-    });
+    let fragmentation = match entry.fragment {
+        Some(file::Fragment { size: Some(size), offset: 0, more: false, id: None }) => {
+            Some(Fragmentation::Split { size })
+        }
+        Some(file::Fragment { size: Some(_), .. }) => {
+            return Err("`fragment` has `size` alone, or a place of `offset`, `more` and `id`".to_owned());
+        }
+        Some(file::Fragment { offset, more, id, .. }) => Some(Fragmentation::One { offset, more, identification: id }),
+        None => None,
+    };
+    let header = |header: &file::ExtensionHeader| {
+        let content = Bytes::new(header.content.0.clone()).map_err(|error| format!("`extension_headers` {error}"))?;
+        Ok::<_, String>(ExtensionHeader { protocol: header.protocol, content })
+    };
+    let extension_headers = entry.extension_headers.iter().map(header).collect::<Result<Vec<_>, _>>()?;
     Ok(PacketSpec {
-        src,
-        dst,
-        transport,
         payload: Bytes::new(options(&entry.payload)).map_err(|error| format!("`payload` {error}"))?,
         ttl: entry.ttl,
         dscp: entry.dscp.unwrap_or(0),
-        ecn: 0,
-        dont_fragment: false,
         mark: entry.mark,
         vlan: entry.vlan.map(|id| Vlan { id, priority: 0 }),
         fragmentation,
         ip_options: Bytes::new(options(&entry.ip_options)).map_err(|error| format!("`ip_options` {error}"))?,
-        extension_headers: Default::default(),
-        src_mac: None,
-        dst_mac: None,
+        extension_headers: Bounded::new(extension_headers).map_err(|error| format!("`extension_headers` {error}"))?,
+        ..PacketSpec::new(src, dst, transport)
     })
 }
 

@@ -54,6 +54,11 @@ pub struct Built {
 }
 
 impl Built {
+    /// A socket of its routing tables and links.
+    pub fn route(&self) -> &Netlink {
+        &self.route
+    }
+
     /// Makes its namespace the current one.
     ///
     /// # Errors

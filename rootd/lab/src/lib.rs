@@ -16,19 +16,27 @@
 //! | [`watch`] | sockets that inject and observe |
 //! | [`reuse`] | a sandbox for the next case, when the last left nothing in it |
 //! | [`discard`] | closing what a case leaves behind |
+//! | [`tracer`] | the table that switches tracing on |
+//! | [`flow`], [`mute`] | what the ends of a flow know, and what their stacks must not add |
+//! | [`inject`], [`capture`] | sending and observing, and what of it is kept |
 //! | [`run`] | one case from request to answer |
 //! | [`worker`], [`client`], [`wire`] | cases over a socket |
 
 pub mod build;
+pub mod capture;
 pub mod client;
 pub mod discard;
+pub mod flow;
+pub mod inject;
 pub mod isolate;
+pub mod mute;
 pub mod netlink;
 pub mod nft;
 pub mod reuse;
 pub mod run;
 pub mod sys;
 pub mod text;
+pub mod tracer;
 pub mod verdict;
 pub mod watch;
 pub mod wire;

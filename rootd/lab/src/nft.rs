@@ -25,6 +25,8 @@ const ANSWER_BYTES: usize = 64 << 20;
 pub enum Mode {
     /// Load it.
     Load = 1,
+    /// List the ruleset with handles; there is no text.
+    List = 2,
     /// Load it, then list the ruleset with handles.
     LoadAndList = 3,
 }

@@ -6,7 +6,9 @@
 
 use std::{io, path::Path};
 
-use netengine_lab_proto::{CaseAnswer, CaseRequest, Content, InjectedPacket, Topology, Transport, Verdict};
+use netengine_lab_proto::{
+    CaseAnswer, CaseRequest, Content, InjectedPacket, RulesetText, Topology, Transport, Verdict,
+};
 
 use crate::{
     build::{BuildError, Built, build},
@@ -170,7 +172,7 @@ fn entries(socket: &Netlink) -> io::Result<u32> {
 /// no neighbour and no route exception, between nodes that learn nothing, and a ruleset that keeps nothing elsewhere.
 pub fn leaves_nothing(request: &CaseRequest, quiet: bool, answer: &CaseAnswer) -> bool {
     let topology = &request.topology;
-    let mut texts = topology.nodes.iter().filter_map(|node| node.rules.as_ref()).chain([&request.ruleset]);
+    let mut texts = texts(request);
     let forwards = topology.nodes.iter().any(|node| node.forward);
     quiet
         && answer.lost_messages == 0
@@ -183,8 +185,13 @@ pub fn leaves_nothing(request: &CaseRequest, quiet: bool, answer: &CaseAnswer) -
 
 /// Whether a ruleset has connections tracked.
 pub fn tracks(request: &CaseRequest) -> bool {
-    let mut texts = request.topology.nodes.iter().filter_map(|node| node.rules.as_ref()).chain([&request.ruleset]);
-    texts.any(|text| words(text.as_str()).any(|word| TRACKING.contains(&word)))
+    texts(request).any(|text| words(text.as_str()).any(|word| TRACKING.contains(&word)))
+}
+
+/// All rulesets of a case.
+fn texts(request: &CaseRequest) -> impl Iterator<Item = &RulesetText> {
+    let own = request.topology.nodes.iter().filter_map(|node| node.rules.as_ref());
+    own.chain([&request.ruleset]).chain(request.beside.iter())
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
@@ -204,6 +211,8 @@ fn is_plain(packet: &InjectedPacket, topology: &Topology) -> bool {
         node.interfaces.iter().any(|interface| interface.addresses.iter().any(|net| net.addr() == spec.dst))
     });
     ordinary
+        // The silence of a flow's ends stays.
+        && packet.flow.is_none()
         && packet.from != topology.tested
         && owner.is_some_and(|node| node.name != packet.from)
         && spec.fragmentation.is_none()

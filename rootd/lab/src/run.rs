@@ -2,35 +2,31 @@
 
 use std::{
     io,
-    net::IpAddr,
     os::fd::AsFd,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use netengine_lab_proto::{
-    CaseAnswer, CaseRequest, CaseResult, Content, Family, Fragmentation, Hook, InjectedPacket, LoadError, Node,
-    PacketOutcome, RuleInfo, RuleRef, Transport, limits::LOAD_ERRORS,
+    CaseAnswer, CaseRequest, CaseResult, Content, LoadError, Node, PacketOutcome, RuleInfo, RuleRef, Transport,
+    limits::LOAD_ERRORS,
 };
-use netengine_packet::{
-    build::{Ether, frames, ip_packets},
-    nonce::Nonce,
-    read,
-};
+use netengine_packet::read;
 use netengine_proto::bounded::Bounded;
 
 use crate::{
     build::{Built, ready},
+    capture::Capture,
     discard::Discard,
+    inject::Run,
+    mute,
     nft::{Answer, Mode, Nft, messages},
     reuse::{Sandbox, leaves_nothing, tracks},
     text::{Listing, prepare, prepare::SourceRule},
-    verdict::{Facts, NodeFacts, Sent, Window, judge},
-    watch::{Barrier, Watch, way_out},
+    tracer::{INET_TRACER, TRACER, further_tracer},
+    verdict::{Facts, NodeFacts},
+    watch::Barrier,
 };
-
-/// The table that switches tracing on.
-pub const TRACER: &str = "netengine_trace";
 
 /// Sandboxes kept for later cases.
 const KEPT: usize = 4;
@@ -48,11 +44,16 @@ pub struct Engine {
     pub discard: Discard,
     /// Sandboxes as good as new, the last used last.
     pub kept: Vec<Box<Sandbox>>,
+    /// The kernel's trace messages tell the states of connections.
+    pub tells_states: bool,
 }
 
 /// Why a case ended early.
-enum Stop {
+#[derive(Debug)]
+pub enum Stop {
+    /// With this answer.
     Answer(CaseResult),
+    /// The worker cannot go on.
     Broken(io::Error),
 }
 
@@ -118,7 +119,8 @@ impl Engine {
         }
         let tested = topology.nodes.iter().position(|node| node.name == topology.tested).unwrap_or(0);
         let traced: Vec<bool> = nodes.iter().map(|node| node.traced).collect();
-        let facts = Facts::new(nodes, tested, TRACER);
+        let mut facts = Facts::new(nodes, tested, TRACER);
+        facts.tells_states = self.tells_states;
         let patience = Instant::now() + Duration::from_millis(u64::from(request.limits.timeout_ms));
         if has_ipv6(request)
             && !ready(topology, &sandbox.built, patience)
@@ -127,12 +129,18 @@ impl Engine {
             return Err(Stop::Answer(CaseResult::Failed { message: "IPv6 addresses were not ready in time".into() }));
         }
         let (watch, built) = sandbox.watch(&traced)?;
-        watch.begin(request, built)?;
+        watch.begin(request, built, &facts.nodes[tested].listing)?;
+        let mutes = mute::mutes(request);
+        mute::apply(&mutes, built)?;
         let setup_micros = begun.elapsed().as_micros() as u64;
         let begun = Instant::now();
         let deadline = begun + Duration::from_millis(u64::from(request.limits.timeout_ms));
-        let mut run = Run { request, watch, barrier: &mut self.barrier, nonce: Nonce::FIRST, deadline };
-        let (packets, lost_messages) = run.all(&facts)?;
+        let mut run = Run::new(request, (watch, &built[tested]), &mut self.barrier, &mut self.nft, deadline);
+        let done = run.all(&facts);
+        let capture = run.capture.take();
+        mute::undo(&mutes, built)?;
+        let (packets, lost_messages) = done?;
+        let (frames, frames_missed) = capture.map(Capture::into_frames).unwrap_or_default();
         let run_micros = begun.elapsed().as_micros() as u64;
         let rules = rules(&facts, &packets, request.limits.all_rules);
         let failed = |_| Stop::Answer(CaseResult::Failed { message: "the answer is too long".into() });
@@ -143,6 +151,8 @@ impl Engine {
             setup_micros,
             reused: sandbox.is_used(),
             run_micros,
+            frames: Bounded::new(frames).map_err(failed)?,
+            frames_missed,
         })
     }
 
@@ -150,19 +160,27 @@ impl Engine {
     fn load(&mut self, request: &CaseRequest, node: &Node, here: &Built) -> Result<NodeFacts, Stop> {
         let tested = node.name == request.topology.tested;
         let mut facts = NodeFacts { name: node.name.clone(), listing: Listing::default(), traced: false };
-        let texts = node.rules.as_ref().into_iter().chain(tested.then_some(&request.ruleset));
-        let texts: Vec<_> = texts.collect();
+        let beside = request.beside.iter().filter(|_| tested);
+        let texts: Vec<_> = node.rules.iter().chain(tested.then_some(&request.ruleset)).chain(beside).collect();
+        let own = node.rules.iter().count();
         let mut sources: Vec<SourceRule> = Vec::new();
         for (number, text) in texts.iter().enumerate() {
             let last = number + 1 == texts.len();
-            let prepared = prepare(text.as_str(), TRACER)
-                .map_err(|refused| load_failed(node, vec![(refused.message, Some((refused.line, refused.column)))]))?;
+            // Of texts that are not the case's own a place would be one in the wrong file.
+            let is_tested = tested && number == own;
+            let whose = if number > own { "the tables beside the ruleset: " } else { "" };
+            let prepared = prepare(text.as_str(), TRACER).map_err(|refused| {
+                let place = (number <= own).then_some((refused.line, refused.column));
+                load_failed(node, vec![(format!("{whose}{}", refused.message), place)])
+            })?;
+            if is_tested || !tested {
+                sources.extend(prepared.rules.iter().cloned());
+            }
             // The tracer comes last of all, so that at equal priority its chains come first.
             let whole = if last { format!("{}\n\n{INET_TRACER}", prepared.text) } else { prepared.text.clone() };
             let mode = if last { Mode::LoadAndList } else { Mode::Load };
             match self.nft.run(mode, here.namespace.as_fd(), &whole)? {
                 Answer::Done(listing) if last => {
-                    sources.extend(prepared.rules);
                     facts.listing = Listing::read(&listing, TRACER);
                     facts.listing.locate(&sources);
                     facts.traced = true;
@@ -175,15 +193,13 @@ impl Engine {
                         _ => text,
                     };
                     let placed = messages(&text).into_iter().map(|(message, place)| {
-                        (
-                            message,
-                            place.filter(|(line, _)| *line > 0).map(|(line, column)| prepared.original(line, column)),
-                        )
+                        let place = place.filter(|(line, _)| *line > 0 && number <= own);
+                        (format!("{whose}{message}"), place.map(|(line, column)| prepared.original(line, column)))
                     });
                     return Err(load_failed(node, placed.collect()));
                 }
                 Answer::Crashed => {
-                    return Err(load_failed(node, vec![("this text crashes nft's parser".to_owned(), None)]));
+                    return Err(load_failed(node, vec![(format!("{whose}this text crashes nft's parser"), None)]));
                 }
             }
         }
@@ -210,52 +226,13 @@ fn load_failed(node: &Node, messages: Vec<(String, Option<(u32, u32)>)>) -> Stop
     Stop::Answer(CaseResult::LoadFailed(Bounded::new(errors.collect()).unwrap_or_default()))
 }
 
-/// Tracing for IPv4 and IPv6: always there, so that each hook a packet reached is known, even where the ruleset has no chain.
-pub const INET_TRACER: &str = "table inet netengine_trace {
- chain prerouting { type filter hook prerouting priority -2147483648; meta nftrace set 1; }
- chain input { type filter hook input priority -2147483648; meta nftrace set 1; }
- chain forward { type filter hook forward priority -2147483648; meta nftrace set 1; }
- chain output { type filter hook output priority -2147483648; meta nftrace set 1; }
- chain postrouting { type filter hook postrouting priority -2147483648; meta nftrace set 1; }
-}
-";
-
-/// Tracing for the other families' hooks, those in use.
-fn further_tracer(listing: &Listing) -> Option<String> {
-    use std::collections::BTreeSet;
-    let mut chains: BTreeSet<(Family, &'static str, Option<&str>)> = BTreeSet::new();
-    for ((family, ..), base) in &listing.bases {
-        let hook = base.hook.as_str();
-        match (family, base.hook) {
-            (_, Hook::Ingress | Hook::Egress) => {
-                chains.extend(base.devices.iter().map(|device| (Family::Netdev, hook, Some(device.as_str()))));
-            }
-            (Family::Bridge | Family::Arp, _) => {
-                chains.insert((*family, hook, None));
-            }
-            _ => {}
-        }
-    }
-    let mut text = String::new();
-    for (number, (family, hook, device)) in chains.iter().enumerate() {
-        let family = match family {
-            Family::Bridge => "bridge",
-            Family::Arp => "arp",
-            _ => "netdev",
-        };
-        let device = device.map(|name| format!(" device \"{name}\"")).unwrap_or_default();
-        text += &format!(
-            "table {family} {TRACER} {{\n chain {hook}_{number} {{ type filter hook {hook}{device} priority -2147483648; \
-             meta nftrace set 1; }}\n}}\n"
-        );
-    }
-    (!text.is_empty()).then_some(text)
-}
-
 /// No packet of the case asks for a neighbour or tells of one, or goes to a group that nodes are in.
 fn is_quiet(request: &CaseRequest) -> bool {
     request.packets.iter().all(|packet| match &packet.content {
-        Content::Frame(frame) => read::frame_packet(frame).is_some_and(|packet| !packet.dst.is_multicast()),
+        Content::Frame(frame) => read::frame_packet(frame).is_some_and(|packet| {
+            let discovers = matches!(packet.transport, read::Transport::Icmp { kind: 133..=137, .. });
+            !(packet.dst.is_multicast() || packet.src.is_ipv6() && discovers)
+        }),
         Content::Typed(spec) => match spec.transport {
             Transport::Arp { .. } => false,
             Transport::Icmp { kind: 133..=137, .. } => spec.src.is_ipv4(),
@@ -310,145 +287,6 @@ fn rules(facts: &Facts, packets: &[PacketOutcome], all: bool) -> Vec<RuleInfo> {
     }
     infos.truncate(netengine_lab_proto::limits::ANSWER_RULES);
     infos
-}
-
-/// Sending and observing.
-struct Run<'a> {
-    request: &'a CaseRequest,
-    watch: &'a mut Watch,
-    barrier: &'a mut Barrier,
-    nonce: Nonce,
-    deadline: Instant,
-}
-
-impl Run<'_> {
-    fn all(&mut self, facts: &Facts) -> Result<(Vec<PacketOutcome>, u64), Stop> {
-        let packets = &self.request.packets;
-        let most = self.watch.window()?;
-        let mut outcomes: Vec<PacketOutcome> = Vec::with_capacity(packets.len());
-        let mut lost = 0;
-        let mut previous = Instant::now();
-        // What the kernel did while it was set up is no packet's.
-        self.settle(&mut Window::default())?;
-        while outcomes.len() < packets.len() {
-            let begun = Instant::now();
-            let mut window = Window::default();
-            for packet in &packets[outcomes.len()..] {
-                let waits = packet.after_ms > 0;
-                if !window.sent.is_empty() && (waits || alone(packet)) {
-                    break;
-                }
-                if waits {
-                    self.wait_until(previous + Duration::from_millis(u64::from(packet.after_ms)), &mut window)?;
-                }
-                let sent = self.send(packet).map_err(|message| Stop::Answer(CaseResult::Failed { message }))?;
-                previous = Instant::now();
-                window.sent.push(sent);
-                if window.sent.len() == most || alone(packet) {
-                    break;
-                }
-            }
-            window.settled = self.settle(&mut window)?;
-            lost += window.lost;
-            let millis = begun.elapsed().as_millis() as u32;
-            outcomes.extend(judge(&window, facts).into_iter().map(|outcome| PacketOutcome { millis, ..outcome }));
-        }
-        Ok((outcomes, lost))
-    }
-
-    /// Reads until a whole round of the barrier brought nothing new; false at the deadline.
-    fn settle(&mut self, window: &mut Window) -> Result<bool, Stop> {
-        loop {
-            if !self.barrier.pass(self.deadline)? {
-                self.watch.read(window)?;
-                return Ok(false);
-            }
-            if !self.watch.read(window)? {
-                return Ok(true);
-            }
-            if Instant::now() >= self.deadline {
-                return Ok(false);
-            }
-        }
-    }
-
-    /// Waits for the packet's time, reading what comes meanwhile.
-    fn wait_until(&mut self, time: Instant, window: &mut Window) -> Result<(), Stop> {
-        while let Some(left) =
-            time.min(self.deadline).checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
-        {
-            std::thread::sleep(left.min(Duration::from_millis(5)));
-            self.watch.read(window)?;
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, packet: &InjectedPacket) -> Result<Sent, String> {
-        let topology = &self.request.topology;
-        let node = topology.nodes.iter().position(|node| node.name == packet.from).unwrap_or(0);
-        let local = packet.from == topology.tested;
-        let nonce = self.nonce;
-        self.nonce = nonce.next();
-        let mut sent = Sent { node, local, packet: None, network: Vec::new(), fragment: false, errno: None };
-        let note = |sent: &mut Sent, network: &[u8]| {
-            sent.packet = read::packet(network);
-            sent.network = network[..network.len().min(64)].to_vec();
-            sent.fragment = sent.packet.as_ref().is_some_and(|packet| packet.fragment.is_some());
-        };
-        if local {
-            let Content::Typed(spec) = &packet.content else { return Err("a local packet has fields".into()) };
-            for bytes in ip_packets(spec, nonce).map_err(|error| error.to_string())? {
-                if sent.network.is_empty() {
-                    note(&mut sent, &bytes);
-                }
-                if let Err(error) = self.watch.send_local(&bytes, spec.dst, spec.mark) {
-                    sent.errno = error.raw_os_error();
-                }
-            }
-            return Ok(sent);
-        }
-        let way = way_out(topology, node, packet.interface.as_ref());
-        let (interface, src, dst) = way.ok_or_else(|| "a packet's node has no way out".to_owned())?;
-        let frames = match &packet.content {
-            Content::Frame(frame) => vec![frame.to_vec()],
-            Content::Typed(spec) => {
-                let dst = neighbour_of(&topology.nodes[node], spec.dst).unwrap_or(dst);
-                frames(spec, Ether { src, dst }, nonce).map_err(|error| error.to_string())?
-            }
-        };
-        for frame in frames {
-            if sent.network.is_empty()
-                && let Some(read) = read::frame(&frame)
-            {
-                note(&mut sent, read.body);
-            }
-            if let Err(error) = self.watch.inject(node, &interface, &frame) {
-                sent.errno = error.raw_os_error();
-            }
-        }
-        Ok(sent)
-    }
-}
-
-/// The Ethernet address that a node's own stack would send to, from its permanent neighbours and its routes.
-fn neighbour_of(node: &Node, dst: IpAddr) -> Option<[u8; 6]> {
-    let known = |address| node.neighbours.iter().find(|n| n.address == address).map(|n| n.mac);
-    let via = || {
-        let fitting = node.routes.iter().filter(|route| route.to.contains(&dst));
-        fitting.max_by_key(|route| route.to.prefix_len()).and_then(|route| known(route.via?))
-    };
-    known(dst).or_else(via)
-}
-
-/// Nothing else may be in flight beside a packet whose nonce is not of our choice.
-fn alone(packet: &InjectedPacket) -> bool {
-    match &packet.content {
-        Content::Frame(_) => true,
-        Content::Typed(spec) => {
-            matches!(spec.transport, Transport::Arp { .. })
-                || matches!(spec.fragmentation, Some(Fragmentation::One { identification: Some(_), .. }))
-        }
-    }
 }
 
 /// Where the settings lie in a sandbox.

@@ -5,10 +5,11 @@ use std::{
     io,
     net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
     os::fd::{AsFd, AsRawFd, OwnedFd},
+    time::Instant,
 };
 
 use netengine_lab_proto::{CaseRequest, Content, LinkName, ListenerProtocol, Listeners, Node, Topology, Transport};
-use netengine_packet::{attributes::messages, read, trace};
+use netengine_packet::{attributes::messages, conntrack, read, trace};
 use nix::{
     errno::Errno,
     libc,
@@ -19,12 +20,14 @@ use crate::{
     build::{Built, index_of},
     netlink::Netlink,
     sys::{self, receive_v6},
+    text::Listing,
     verdict::{Seen, Window},
 };
 
 /// Wished for; where the worker may not force it, the host's bound holds.
 const TRACE_BUFFER: i32 = 32 << 20;
 const PACKET_BUFFER: i32 = 8 << 20;
+const CONNTRACK_BUFFER: i32 = 4 << 20;
 
 /// The interface of a node that is not tested.
 #[derive(Debug)]
@@ -32,6 +35,14 @@ struct Port {
     node: usize,
     name: LinkName,
     socket: OwnedFd,
+}
+
+/// A socket that sends datagrams back.
+#[derive(Debug)]
+struct Echo {
+    node: usize,
+    port: u16,
+    socket: UdpSocket,
 }
 
 /// Everything that is open for one case.
@@ -43,8 +54,25 @@ pub struct Watch {
     arrivals: Vec<(bool, u8, OwnedFd)>,
     departures: [Option<OwnedFd>; 2],
     _tcp: Vec<TcpListener>,
-    udp: Vec<UdpSocket>,
+    udp: Vec<Echo>,
+    /// Node, source and destination port of those that spoke UDP first: what comes back to them is an answer, and is not echoed again.
+    asked: BTreeSet<(usize, u16, u16)>,
     buffer: Vec<u8>,
+    conntrack: Option<Netlink>,
+    kept: Option<Vec<Kept>>,
+}
+
+/// A frame that was seen, whole.
+#[derive(Debug)]
+pub struct Kept {
+    /// The node.
+    pub node: usize,
+    /// Its interface; absent for packets that its own stack received.
+    pub interface: Option<LinkName>,
+    /// When it was read.
+    pub at: Instant,
+    /// All of it.
+    pub bytes: Vec<u8>,
 }
 
 impl Watch {
@@ -63,12 +91,19 @@ impl Watch {
             departures: [None, None],
             _tcp: Vec::new(),
             udp: Vec::new(),
+            asked: BTreeSet::new(),
             buffer: vec![0; 1 << 17],
+            conntrack: None,
+            kept: None,
         };
         for (number, (node, here)) in topology.nodes.iter().zip(built).enumerate() {
             here.enter()?;
             if traced[number] {
                 watch.traces.push((number, Netlink::netfilter(&[trace::TRACE_GROUP], TRACE_BUFFER)?));
+            }
+            if number == tested {
+                // Verdicts do not hang on it, so a kernel without it is none the worse.
+                watch.conntrack = Netlink::netfilter(&conntrack::CONNTRACK_GROUPS, CONNTRACK_BUFFER).ok();
             }
             for interface in node.interfaces.iter().filter(|_| number != tested) {
                 let socket = sys::frames(index_of(node, &interface.name).unwrap_or(0), PACKET_BUFFER)?;
@@ -78,12 +113,14 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Opens what a case needs beside that; returns with the last node's namespace current.
+    /// Opens what a case needs beside that, `listing` being the tested node's ruleset; returns with the last node's namespace current.
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub fn begin(&mut self, request: &CaseRequest, built: &[Built]) -> io::Result<()> {
+    pub fn begin(&mut self, request: &CaseRequest, built: &[Built], listing: &Listing) -> io::Result<()> {
         let aims = aims(request);
+        let proxies = listing.proxies();
+        self.asked = asked(request);
         for (number, (node, here)) in request.topology.nodes.iter().zip(built).enumerate() {
             here.enter()?;
             if number == self.tested {
@@ -92,14 +129,25 @@ impl Watch {
             if node.silent {
                 continue;
             }
-            let listeners = match &node.listeners {
+            let mut listeners = match &node.listeners {
                 Listeners::Auto => aims.clone(),
                 Listeners::Listed(list) => list.iter().map(|l| (l.protocol, l.port)).collect(),
             };
+            let proxied = |port| number == self.tested && proxies.contains(&port);
+            if number == self.tested && matches!(node.listeners, Listeners::Auto) {
+                let both = [ListenerProtocol::Tcp, ListenerProtocol::Udp];
+                listeners.extend(proxies.iter().flat_map(|port| both.map(|protocol| (protocol, *port))));
+            }
             for (protocol, port) in listeners {
                 let any = SocketAddr::from(([0_u16; 8], port));
                 match protocol {
-                    ListenerProtocol::Tcp => self._tcp.push(TcpListener::bind(any)?),
+                    ListenerProtocol::Tcp => {
+                        let socket = TcpListener::bind(any)?;
+                        if proxied(port) {
+                            sys::set(socket.as_fd(), libc::SOL_IP, libc::IP_TRANSPARENT, 1)?;
+                        }
+                        self._tcp.push(socket);
+                    }
                     ListenerProtocol::Udp => {
                         // An echo leaves with the address that was asked: on a node of several, a socket for each.
                         let own = addresses(node).map(|address| SocketAddr::new(address, port));
@@ -108,7 +156,10 @@ impl Watch {
                         for address in own.filter(|_| several).chain((!several).then_some(any)) {
                             let socket = UdpSocket::bind(address)?;
                             socket.set_nonblocking(true)?;
-                            self.udp.push(socket);
+                            if proxied(port) {
+                                sys::set(socket.as_fd(), libc::SOL_IP, libc::IP_TRANSPARENT, 1)?;
+                            }
+                            self.udp.push(Echo { node: number, port, socket });
                         }
                     }
                 }
@@ -186,13 +237,42 @@ impl Watch {
         sys::send_packet(socket, packet, to)
     }
 
+    /// From now on frames are kept whole for [`Watch::take_frames`], or not.
+    pub fn keep_frames(&mut self, keep: bool) {
+        self.kept = keep.then(Vec::new);
+    }
+
+    /// The frames that were seen since the last call.
+    pub fn take_frames(&mut self) -> Vec<Kept> {
+        self.kept.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn keep(kept: &mut Option<Vec<Kept>>, node: usize, interface: Option<&LinkName>, bytes: Vec<u8>) {
+        if let Some(kept) = kept {
+            kept.push(Kept { node, interface: interface.cloned(), at: Instant::now(), bytes });
+        }
+    }
+
+    /// Sends datagrams back that came to sockets of nodes; says whether there were any.
+    pub fn echo(&mut self) -> bool {
+        let mut answered = false;
+        for Echo { node, port, socket } in &self.udp {
+            while let Ok((length, from)) = socket.recv_from(&mut self.buffer) {
+                if !self.asked.contains(&(*node, *port, from.port())) {
+                    // An echo that the node may not send (its own rules) is no failure of the lab.
+                    answered |= socket.send_to(&self.buffer[..length], from).is_ok();
+                }
+            }
+        }
+        answered
+    }
+
     /// Reads all there is into `window`; says whether there was anything.
     ///
     /// # Errors
     /// The kernel's refusal; lost messages are no error but counted.
     pub fn read(&mut self, window: &mut Window) -> io::Result<bool> {
         let before = window.seen.len() as u64 + window.lost;
-        let mut answered = false;
         for (node, socket) in &self.traces {
             loop {
                 match socket.receive(&mut self.buffer) {
@@ -206,6 +286,9 @@ impl Watch {
         for port in &self.ports {
             while let Some(length) = receive(&port.socket, &mut self.buffer)? {
                 let bytes = &self.buffer[..length];
+                if self.kept.is_some() {
+                    Self::keep(&mut self.kept, port.node, Some(&port.name), bytes.to_vec());
+                }
                 let Some(frame) = read::frame(bytes) else { continue };
                 window.seen.push(Seen::Frame {
                     node: port.node,
@@ -219,6 +302,9 @@ impl Watch {
         for (v4, protocol, socket) in &self.arrivals {
             if *v4 {
                 while let Some(length) = receive(socket, &mut self.buffer)? {
+                    if self.kept.is_some() {
+                        Self::keep(&mut self.kept, self.tested, None, self.buffer[..length].to_vec());
+                    }
                     window
                         .seen
                         .extend(read::packet(&self.buffer[..length]).map(|packet| Seen::Local(self.tested, packet)));
@@ -226,22 +312,43 @@ impl Watch {
             } else {
                 while let Some(arrival) = receive_v6(socket.as_fd(), &mut self.buffer)? {
                     let mut header = (0x6000_0000 | arrival.flow_label).to_be_bytes().to_vec();
-                    header.extend([0, 0, *protocol, 64]);
+                    header.extend((arrival.length as u16).to_be_bytes());
+                    header.extend([*protocol, 64]);
                     header.extend(arrival.src.octets());
                     header.extend(arrival.dst.octets());
+                    if self.kept.is_some() {
+                        let whole = [&header[..], &self.buffer[..arrival.length]].concat();
+                        Self::keep(&mut self.kept, self.tested, None, whole);
+                    }
                     let packet = read::headers(&header, &self.buffer[..arrival.length]);
                     window.seen.extend(packet.map(|packet| Seen::Local(self.tested, packet)));
                 }
             }
         }
-        for socket in &self.udp {
-            while let Ok((length, from)) = socket.recv_from(&mut self.buffer) {
-                // An echo that the node may not send (its own rules) is no failure of the lab.
-                answered |= socket.send_to(&self.buffer[..length], from).is_ok();
+        if let Some(socket) = &self.conntrack {
+            // What does not fit is missing from reports alone.
+            while let Ok(Some(length)) = socket.receive(&mut self.buffer) {
+                read_connections(self.tested, &self.buffer[..length], window);
             }
         }
+        let answered = self.echo();
         Ok(answered || window.seen.len() as u64 + window.lost > before)
     }
+}
+
+/// Who speaks UDP first, of each pair of ports.
+fn asked(request: &CaseRequest) -> BTreeSet<(usize, u16, u16)> {
+    let nodes = &request.topology.nodes;
+    let mut asked = BTreeSet::new();
+    for packet in request.packets.iter() {
+        let Content::Typed(spec) = &packet.content else { continue };
+        let Transport::Udp { src_port, dst_port } = spec.transport else { continue };
+        let from = nodes.iter().position(|node| node.name == packet.from).unwrap_or(0);
+        if !(0..nodes.len()).any(|other| other != from && asked.contains(&(other, dst_port, src_port))) {
+            asked.insert((from, src_port, dst_port));
+        }
+    }
+    asked
 }
 
 /// A trace message costs up to 2.3 KiB of buffer; a packet and its answer make some twenty.
@@ -255,6 +362,14 @@ fn read_traces(node: usize, datagram: &[u8], window: &mut Window) {
         match message.and_then(|message| trace::decode(&message)) {
             Ok(trace::Report::Trace(trace)) => window.seen.push(Seen::Trace(node, trace)),
             Ok(trace::Report::Unknown(_)) | Err(_) => window.lost += 1,
+        }
+    }
+}
+
+fn read_connections(node: usize, datagram: &[u8], window: &mut Window) {
+    for message in messages(datagram).flatten() {
+        if let Ok(conntrack::Report::Event(event)) = conntrack::decode(&message) {
+            window.seen.push(Seen::Connection(node, event));
         }
     }
 }

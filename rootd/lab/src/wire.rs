@@ -2,10 +2,8 @@
 
 use std::io::{self, Read, Write};
 
+pub use netengine_lab_proto::limits::MESSAGE_BYTES;
 use serde::{Serialize, de::DeserializeOwned};
-
-/// Bytes of one message: a ruleset of 16 MiB, 10,000 packets with payloads of the usual kind, and their paths.
-pub const MESSAGE_BYTES: usize = 64 << 20;
 
 /// Writes a message.
 ///

@@ -11,7 +11,9 @@ use crate::{
     build,
     discard::Discard,
     nft::{Answer, Mode, Nft},
-    run::{Engine, INET_TRACER, settings_directory},
+    run::{Engine, settings_directory},
+    sys,
+    tracer::INET_TRACER,
     watch::Barrier,
     wire,
 };
@@ -30,8 +32,10 @@ pub fn serve(mut socket: UnixStream, mut nft: Nft, limit: impl FnOnce() -> io::R
         return Err(io::Error::other("cannot trace packets: the kernel lacks nftables or its tracing"));
     }
     let barrier = Barrier::open()?;
+    // NFTA_TRACE_CT_STATE.
+    let tells_states = sys::kernel_release() >= (6, 16);
     let discard = limit()?;
-    let mut engine = Engine { nft, barrier, settings, discard, kept: Vec::new() };
+    let mut engine = Engine { nft, barrier, settings, discard, kept: Vec::new(), tells_states };
     while let Some(request) = wire::read::<CaseRequest>(&mut socket)? {
         let result: CaseResult = engine.run(&request)?;
         wire::write(&mut socket, &result)?;

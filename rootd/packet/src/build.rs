@@ -261,7 +261,7 @@ fn segment(spec: &PacketSpec) -> Result<(u8, Vec<u8>), BuildError> {
 }
 
 /// A sequence number that all packets of one flow share, so that packets listed alike are alike but for their nonce.
-fn initial_sequence(src: IpAddr, dst: IpAddr, src_port: u16, dst_port: u16) -> u32 {
+pub fn initial_sequence(src: IpAddr, dst: IpAddr, src_port: u16, dst_port: u16) -> u32 {
     let mut hash: u32 = 0x811c_9dc5; // FNV-1a
     let mut mix = |byte: u8| hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
     for address in [src, dst] {

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use netengine_lab_proto::Tuple;
+
 use crate::{
     attributes::{Malformed, Message, attributes, be32},
     trace::port,
@@ -34,21 +36,6 @@ pub struct Event {
     pub status: Option<u32>,
     /// Identifier.
     pub id: Option<u32>,
-}
-
-/// Addresses and ports of one direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Tuple {
-    /// Source.
-    pub src: IpAddr,
-    /// Destination.
-    pub dst: IpAddr,
-    /// Protocol number.
-    pub protocol: u8,
-    /// Source port.
-    pub sport: Option<u16>,
-    /// Destination port.
-    pub dport: Option<u16>,
 }
 
 /// What a message on a conntrack socket was.

@@ -19,23 +19,8 @@ use crate::{
 const ETHER: Ether = Ether { src: [2, 0, 0, 0, 0, 12], dst: [2, 0, 0, 0, 0, 0xf0] };
 
 fn spec(src: &str, dst: &str, transport: Transport, payload: Vec<u8>) -> PacketSpec {
-    PacketSpec {
-        src: src.parse().expect("address"),
-        dst: dst.parse().expect("address"),
-        transport,
-        payload: Bytes::new(payload).expect("fits"),
-        ttl: None,
-        dscp: 0,
-        ecn: 0,
-        dont_fragment: false,
-        mark: None,
-        vlan: None,
-        fragmentation: None,
-        ip_options: Bytes::default(),
-        extension_headers: Bounded::default(),
-        src_mac: None,
-        dst_mac: None,
-    }
+    let payload = Bytes::new(payload).expect("fits");
+    PacketSpec { payload, ..PacketSpec::new(src.parse().expect("address"), dst.parse().expect("address"), transport) }
 }
 
 fn syn() -> Transport {

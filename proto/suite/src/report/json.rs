@@ -67,6 +67,8 @@ fn one(index: usize, judged: &Judged<'_>, packet: &JudgedPacket<'_>) -> Value {
         "delivered": seen.delivered,
         "ct_state": state,
         "ct_direction": seen.ct_direction,
+        "connection": seen.connection,
+        "counters": seen.counters,
         "reply": seen.reply,
         "errno": seen.errno,
         "untraced": seen.untraced,

@@ -63,7 +63,7 @@ fn one(out: &mut String, judged: &Judged<'_>, packet: &JudgedPacket<'_>, style: 
     }
     for hop in seen.path.iter() {
         let hook = hop.hook.map(|hook| format!("{} ", hook.as_str())).unwrap_or_default();
-        let family = format!("{:?}", hop.family).to_lowercase();
+        let family = hop.family.as_str();
         let said = match &hop.verdict {
             HopVerdict::Jump(to) => format!("jump {to}"),
             HopVerdict::Goto(to) => format!("goto {to}"),

@@ -40,6 +40,19 @@ pub fn end_with_parent() -> io::Result<()> {
     done(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) })
 }
 
+/// The running kernel's release: its first two numbers (uname(2)).
+pub fn kernel_release() -> (u32, u32) {
+    // SAFETY: an all-zero utsname is a valid value, and the pointer describes it.
+    let name = unsafe {
+        let mut name: libc::utsname = mem::zeroed();
+        libc::uname(&raw mut name);
+        name
+    };
+    let text: String = name.release.iter().map(|byte| char::from(*byte as u8)).take_while(|c| *c != '\0').collect();
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(|digits| digits.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 /// `CAP_NET_ADMIN` (capabilities(7)).
 pub const CAP_NET_ADMIN: u32 = 12;
 /// `CAP_NET_RAW`.

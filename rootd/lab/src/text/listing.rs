@@ -76,6 +76,27 @@ impl Listing {
         found
     }
 
+    /// Whether conntrack sees packets of IPv4, and of IPv6: some rule for them asks it, which has the kernel track all of them.
+    pub fn tracks(&self) -> [bool; 2] {
+        const ASKS: [&str; 5] = ["ct", "dnat", "snat", "masquerade", "redirect"];
+        let asks = |rule: &ListedRule| {
+            // Every other piece stands in quotes.
+            rule.text.split('"').step_by(2).any(|piece| piece.split_whitespace().any(|word| ASKS.contains(&word)))
+        };
+        let of = |families: [Family; 2]| {
+            let mut chains = self.rules.iter().filter(|((family, ..), _)| families.contains(family));
+            chains.any(|(_, rules)| rules.iter().any(asks))
+        };
+        [of([Family::Ip, Family::Inet]), of([Family::Ip6, Family::Inet])]
+    }
+
+    /// The ports that `tproxy` gives packets to: only a transparent socket gets them (ip(7), IP_TRANSPARENT).
+    pub fn proxies(&self) -> BTreeSet<u16> {
+        let texts = self.rules.values().flatten().map(|rule| rule.text.as_str());
+        let places = texts.filter_map(|text| text.split_once("tproxy ")?.1.split_once("to ")?.1.split(' ').next());
+        places.filter_map(|place| place.rsplit_once(':')?.1.parse().ok()).collect()
+    }
+
     /// Gives rules the places of the text they came from: those of each chain whose rules are as many as the text says.
     pub fn locate(&mut self, sources: &[SourceRule]) {
         let mut by_chain: BTreeMap<ChainKey, Vec<&SourceRule>> = BTreeMap::new();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use netengine_lab_proto::{CtState, Hook, Hop, HopKind, HopVerdict, Reply};
+use netengine_lab_proto::{CtState, FrameRole, Hook, Hop, HopKind, HopVerdict, Reply};
 use netengine_packet::{
     read::{Packet, Transport},
     trace::{Trace, TraceKind},
@@ -48,6 +48,7 @@ pub fn attribute(window: &Window, facts: &Facts) -> (Vec<Evidence>, u64) {
                     own.deliveries.extend(delivery(facts, *node, Some(interface), packet.as_ref()));
                 }
             }
+            Seen::Connection(..) => {}
             Seen::Local(node, packet) => {
                 let owner =
                     window.sent.iter().position(|sent| sent.packet.as_ref().is_some_and(|sent| same(sent, packet)));
@@ -58,6 +59,17 @@ pub fn attribute(window: &Window, facts: &Facts) -> (Vec<Evidence>, u64) {
         }
     }
     (evidence, orphans)
+}
+
+/// Of which packet of the window a frame at a node is, counted from 0, and what.
+pub fn role(window: &Window, node: usize, packet: &Packet) -> Option<(usize, FrameRole)> {
+    let of = |wanted: &dyn Fn(&Sent, &Packet) -> bool| {
+        window.sent.iter().position(|sent| sent.packet.as_ref().is_some_and(|own| wanted(sent, own)))
+    };
+    let itself = of(&|_, own| same(own, packet)).map(|number| (number, FrameRole::Arrived));
+    itself.or_else(|| {
+        of(&|sent, own| sent.node == node && answers(own, packet)).map(|number| (number, FrameRole::Answer))
+    })
 }
 
 fn owner(window: &Window, trace: &Trace) -> Option<usize> {
@@ -178,7 +190,7 @@ pub fn replies(window: &Window, _facts: &Facts, evidence: &mut [Evidence], refus
         let (node, packet, ethertype) = match seen {
             Seen::Frame { node, packet, ethertype, .. } => (*node, packet.as_ref(), *ethertype),
             Seen::Local(node, packet) => (*node, Some(packet), 0),
-            Seen::Trace(..) => continue,
+            Seen::Trace(..) | Seen::Connection(..) => continue,
         };
         let candidates = |wanted: &dyn Fn(&Sent) -> bool| -> Vec<usize> {
             (0..window.sent.len()).filter(|n| window.sent[*n].node == node && wanted(&window.sent[*n])).collect()

@@ -1,6 +1,8 @@
 //! One packet's evidence to its verdict.
 
-use netengine_lab_proto::{Delivery, HopKind, HopVerdict, PacketOutcome, Reply, Verdict, limits::PATH_HOPS};
+use netengine_lab_proto::{
+    CtState, Delivery, Hook, HopKind, HopVerdict, PacketOutcome, Reply, Verdict, limits::PATH_HOPS,
+};
 use netengine_proto::bounded::Bounded;
 
 use super::{Evidence, Facts, Sent, reference};
@@ -25,6 +27,7 @@ fn words(own: &Evidence, facts: &Facts, at: usize, wanted: &[&str]) -> bool {
 /// The verdict and all that goes with it.
 pub fn decide(sent: &Sent, mut own: Evidence, settled: bool, missed: u64, facts: &Facts) -> PacketOutcome {
     let stopped = stop(&own);
+    own.ct_state = own.ct_state.or_else(|| invalid(sent, &own, facts));
     // A copy made by `dup` carries the same bytes; that it arrived says nothing of the original.
     let copied = (0..own.hops.len()).any(|at| words(&own, facts, at, &["dup"]));
     let delivered =
@@ -46,7 +49,7 @@ pub fn decide(sent: &Sent, mut own: Evidence, settled: bool, missed: u64, facts:
         (Verdict::Inconclusive | Verdict::Held | Verdict::Lost, _) => None,
         (Verdict::Accept, _) => accepting(&own).map(|at| reference(&own.hops[at].1)),
         (_, Some(at)) => Some(reference(&own.hops[at].1)),
-        (_, None) => None,
+        (_, None) => proxying(&own, facts).map(|at| reference(&own.hops[at].1)),
     };
     let mut path: Vec<_> = own.hops.into_iter().map(|(_, hop)| hop).collect();
     path.truncate(PATH_HOPS);
@@ -65,6 +68,13 @@ pub fn decide(sent: &Sent, mut own: Evidence, settled: bool, missed: u64, facts:
         connection: own.connection,
         counters: Bounded::default(),
     }
+}
+
+/// Of a packet that conntrack looked at and made nothing of, the trace tells no state.
+fn invalid(sent: &Sent, own: &Evidence, facts: &Facts) -> Option<CtState> {
+    let late = |hook: &Hook| matches!(hook, Hook::Input | Hook::Forward | Hook::Postrouting);
+    let is_tracked = sent.packet.as_ref().is_some_and(|packet| facts.tracks[usize::from(packet.src.is_ipv6())]);
+    (facts.tells_states && is_tracked && own.reached.iter().any(late)).then_some(CtState::Invalid)
 }
 
 /// Of ARP no socket tells that it was received; that it was answered does.
@@ -110,9 +120,13 @@ fn stopped_verdict(own: &Evidence, facts: &Facts, at: usize, arrived: bool) -> (
     }
 }
 
+/// The last rule that gave it to a local socket.
+fn proxying(own: &Evidence, facts: &Facts) -> Option<usize> {
+    (0..own.hops.len()).rev().find(|at| words(own, facts, *at, &["tproxy"]))
+}
+
 fn delivered_verdict(own: &Evidence, facts: &Facts) -> (Verdict, Option<String>) {
-    let taken = (0..own.hops.len()).any(|at| words(own, facts, at, &["tproxy"]));
-    if taken {
+    if proxying(own, facts).is_some() {
         (Verdict::Stolen, Some("a tproxy rule gave it to a local socket".to_owned()))
     } else {
         let note = (own.traces == 0).then(|| "not traced: judged by delivery alone".to_owned());

@@ -6,6 +6,7 @@
 //! [`Inconclusive`](netengine_lab_proto::Verdict::Inconclusive).
 
 mod attribute;
+mod connection;
 mod decide;
 #[cfg(test)]
 mod tests;
@@ -13,11 +14,13 @@ mod tests;
 use std::{collections::BTreeMap, net::IpAddr};
 
 use netengine_lab_proto::{
-    CtDirection, CtState, Delivery, Family, Hook, Hop, LinkName, NodeName, PacketOutcome, Reply, RuleRef,
+    Connection, CtDirection, CtState, Delivery, Family, Hook, Hop, LinkName, NodeName, PacketOutcome, Reply, RuleRef,
 };
-use netengine_packet::{read::Packet, trace::Trace};
+use netengine_packet::{conntrack::Event, read::Packet, trace::Trace};
 
 use crate::text::Listing;
+
+pub use attribute::role;
 
 /// A packet that was sent.
 #[derive(Debug, Clone)]
@@ -56,6 +59,8 @@ pub enum Seen {
     },
     /// A packet that a node's own stack received.
     Local(usize, Packet),
+    /// What happened to an entry of a node's conntrack.
+    Connection(usize, Box<Event>),
 }
 
 /// All that was seen of packets that were sent together.
@@ -93,6 +98,10 @@ pub struct Facts {
     texts: BTreeMap<(usize, Family, String, u64), String>,
     /// A rule sets nftrace itself: silence of the trace proves nothing.
     untraces: bool,
+    /// Conntrack sees IPv4, and IPv6, at the tested node.
+    tracks: [bool; 2],
+    /// The kernel's trace tells states, so that a packet without one is invalid to conntrack.
+    pub tells_states: bool,
     /// The name of the table that switches tracing on.
     pub tracer: &'static str,
 }
@@ -109,7 +118,13 @@ impl Facts {
             }
         }
         let untraces = texts.values().any(|text| text.contains("nftrace"));
-        Self { nodes, tested, texts, untraces, tracer }
+        let tracks = nodes.get(tested).map_or([false; 2], |node| node.listing.tracks());
+        Self { nodes, tested, texts, untraces, tracks, tells_states: false, tracer }
+    }
+
+    /// The tested node's name.
+    pub fn tested_name(&self) -> &NodeName {
+        &self.nodes[self.tested].name
     }
 
     /// The text of the rule a hop speaks of; handles are unique in their table.
@@ -138,6 +153,7 @@ struct Evidence {
     ct_direction: Option<CtDirection>,
     deliveries: Vec<Delivery>,
     reply: Option<Reply>,
+    connection: Option<Connection>,
 }
 
 /// One outcome for each packet of the window, in order.
@@ -145,6 +161,7 @@ pub fn judge(window: &Window, facts: &Facts) -> Vec<PacketOutcome> {
     let (mut evidence, orphans) = attribute::attribute(window, facts);
     let rejected: Vec<bool> = evidence.iter().map(|own| decide::refusing_rule(own, facts)).collect();
     attribute::replies(window, facts, &mut evidence, &rejected);
+    connection::attribute(window, &mut evidence);
     let missed = window.lost + orphans;
     window
         .sent
@@ -169,7 +186,7 @@ fn delivery(facts: &Facts, node: usize, interface: Option<&LinkName>, packet: Op
 }
 
 /// The reference to what a hop speaks of.
-fn reference(hop: &Hop) -> RuleRef {
+pub fn reference(hop: &Hop) -> RuleRef {
     RuleRef {
         node: hop.node.clone(),
         family: hop.family,

@@ -83,8 +83,7 @@ fn notrack_and_states_are_told() {
     let again = udp("10.0.0.1", "10.0.0.2", 54);
     let outcomes = simple(&mut worker(), text, vec![udp("10.0.0.1", "10.0.0.2", 53), syn, odd, again.clone()]);
     let states: Vec<_> = outcomes.iter().map(|outcome| outcome.ct_state).collect();
-    // The kernel tells no state of a packet that conntrack found invalid.
-    let told = [Some(CtState::Untracked), Some(CtState::New), None, Some(CtState::New)];
+    let told = [Some(CtState::Untracked), Some(CtState::New), Some(CtState::Invalid), Some(CtState::New)];
     assert_eq!(states, told, "{outcomes:#?}");
     assert_eq!(verdicts(&outcomes), [Verdict::Accept, Verdict::Accept, Verdict::Drop, Verdict::Accept]);
 }

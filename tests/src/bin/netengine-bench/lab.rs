@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use netengine_lab::client::Rootless;
 use netengine_lab_proto::{
-    Bytes, CaseLimits, CaseRequest, CaseResult, Content, InjectedPacket, NodeName, PacketSpec, RulesetText, Topology,
+    CaseLimits, CaseRequest, CaseResult, Content, InjectedPacket, NodeName, PacketSpec, RulesetText, Topology,
     Transport, Verdict,
 };
 use netengine_proto::bounded::Bounded;
@@ -81,6 +81,7 @@ fn packets(report: &mut Report, programs: &Programs, cases: usize) -> Result<()>
         Ok::<_, anyhow::Error>(CaseRequest {
             topology: Topology::simple(),
             ruleset: RulesetText::new(rules.to_owned())?,
+            beside: Bounded::default(),
             packets: Bounded::new((0..count).map(|number| packet(if number % 2 == 0 { 53 } else { 54 })).collect())?,
             limits: CaseLimits { timeout_ms: 60_000, ..CaseLimits::default() },
         })
@@ -162,25 +163,10 @@ fn packet_of_suite(port: usize, verdict: &str) -> String {
 }
 
 fn packet(port: u16) -> InjectedPacket {
-    let spec = PacketSpec {
-        src: [10, 0, 0, 1].into(),
-        dst: [10, 0, 0, 2].into(),
-        transport: Transport::Udp { src_port: 40_000, dst_port: port },
-        payload: Bytes::default(),
-        ttl: None,
-        dscp: 0,
-        ecn: 0,
-        dont_fragment: false,
-        mark: None,
-        vlan: None,
-        fragmentation: None,
-        ip_options: Bytes::default(),
-        extension_headers: Bounded::default(),
-        src_mac: None,
-        dst_mac: None,
-    };
+    let transport = Transport::Udp { src_port: 40_000, dst_port: port };
+    let spec = PacketSpec::new([10, 0, 0, 1].into(), [10, 0, 0, 2].into(), transport);
     let from = NodeName::parse("client").expect("a name");
-    InjectedPacket { from, interface: None, content: Content::Typed(Box::new(spec)), after_ms: 0 }
+    InjectedPacket::new(from, Content::Typed(Box::new(spec)))
 }
 
 /// What is run.
