@@ -18,13 +18,12 @@ use netengine_lab::{
     build::{barrier, build},
     isolate,
     netlink::{Batch, DUMP, Netlink},
-    run::INET_TRACER,
     sys,
+    tracer::INET_TRACER,
     watch::Barrier,
 };
-use netengine_lab_proto::{Bytes, HopVerdict, PacketSpec, Topology, Transport, presets};
+use netengine_lab_proto::{HopVerdict, PacketSpec, Topology, Transport, presets};
 use netengine_packet::{attributes, build as packet, nonce::Nonce, trace};
-use netengine_proto::bounded::Bounded;
 use nix::sched::{CloneFlags, unshare};
 
 unsafe extern "C" {
@@ -67,22 +66,9 @@ fn main() {
     let mut pass = Barrier::open().expect("its sockets");
     let mut held = vec![load(INET_TRACER)];
     let deadline = || Instant::now() + Duration::from_secs(10);
-    let spec = |port: u16| PacketSpec {
-        src: [10, 0, 0, 1].into(),
-        dst: [10, 0, 0, 2].into(),
-        transport: Transport::Udp { src_port: 40_000, dst_port: port },
-        payload: Bytes::default(),
-        ttl: None,
-        dscp: 0,
-        ecn: 0,
-        dont_fragment: false,
-        mark: None,
-        vlan: None,
-        fragmentation: None,
-        ip_options: Bytes::default(),
-        extension_headers: Bounded::default(),
-        src_mac: None,
-        dst_mac: None,
+    let spec = |port: u16| {
+        let transport = Transport::Udp { src_port: 40_000, dst_port: port };
+        PacketSpec::new([10, 0, 0, 1].into(), [10, 0, 0, 2].into(), transport)
     };
     let ether = packet::Ether { src: presets::CLIENT_MAC, dst: presets::FW_MAC };
     let work: Vec<(u16, String, Vec<u8>)> = (0..rulesets)

@@ -6,7 +6,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use netengine_tests::{ALICE, EXAMPLES, Host, ROOT};
+use netengine_tests::{ALICE, EXAMPLES, Host, Person, ROOT};
 
 use crate::judge::{Ran, inside, netengine, run};
 
@@ -87,10 +87,7 @@ impl World {
 
     /// As [`World::background`], in another vantage host.
     pub fn background_at(&self, vantage: &str, script: &str) -> Background {
-        let mut command = self.host.command(ALICE, &netengine());
-        let target = format!("{}/{vantage}", self.name);
-        command.args(["exec", &target, "--", "/bin/sh", "-c", &format!("cd $HOME; {script}")]);
-        Background(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the CLI starts"))
+        Background::of(&self.host, ALICE, &format!("{}/{vantage}", self.name), &format!("cd $HOME; {script}"))
     }
 
     /// Installs the clients of PyPI and npm, once for all tests, and lays them into the host.
@@ -109,6 +106,15 @@ impl World {
 
 /// A command that runs beside the test; ending the CLI ends it in the world (rootd sees the connection close).
 pub struct Background(Child);
+
+impl Background {
+    /// Starts a script of a user in a vantage host, `WORLD/HOST`.
+    pub fn of(host: &Host, person: Person, target: &str, script: &str) -> Self {
+        let mut command = host.command(person, &netengine());
+        command.args(["exec", target, "--", "/bin/sh", "-c", script]);
+        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the CLI starts"))
+    }
+}
 
 impl Drop for Background {
     fn drop(&mut self) {
