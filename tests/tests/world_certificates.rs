@@ -5,10 +5,10 @@ mod world;
 
 use judge::{inside, keys, run, until};
 use netengine_tests::{
-    ALICE, EXAMPLES, SCRATCH,
+    ALICE, BIN, EXAMPLES, SCRATCH,
     crash::{WORLDD, settled},
 };
-use world::World;
+use world::{CLIENTS, World};
 
 const DIRECTORY: &str = "https://ca.platform.internal/acme/acme/directory";
 /// The vantage host that the clients run in, by its name in the world.
@@ -238,7 +238,6 @@ fn lego_gets_renews_and_revokes_by_http_01_tls_alpn_01_and_dns_01() {
     }
 }
 
-/// Neither this certbot (2.1) nor this lego (4.9) knows renewal information (RFC 9773): a script of ours reads it above.
 #[test]
 fn accounts_are_bound_with_the_key_that_the_owner_is_shown() {
     let world = World::up("minimal", &[]);
@@ -267,6 +266,83 @@ fn accounts_are_bound_with_the_key_that_the_owner_is_shown() {
     let chain = format!("lego/certificates/{HERE}.crt");
     verify(&world, &chain, HERE);
     assert_eq!(listed(&world, &serial(&world, &chain)), ("valid".into(), vec![HERE.to_owned()]));
+}
+
+/// certbot 5 renews what the authority's renewal information says (RFC 9773, section 4), and nothing before: it has no other
+/// way to learn that a certificate was revoked, for this world has neither OCSP nor revocation lists.
+#[test]
+fn certbot_renews_when_the_authority_says_so() {
+    let world = World::up("minimal", &[]).with_clients();
+    let certbot = format!(
+        "{CLIENTS}/certbot/bin/certbot --config-dir certbot --work-dir certbot/work --logs-dir certbot/logs --server {DIRECTORY} \
+         --non-interactive"
+    );
+    let names = ["kept", "revoked"];
+    let serials = || names.map(|name| serial(&world, &format!("certbot/live/{name}/fullchain.pem")));
+    for name in names {
+        world.says(&format!(
+            "{certbot} certonly --agree-tos -m a@platform.internal --standalone -d {HERE} --cert-name {name}"
+        ));
+    }
+    let before = serials();
+    world.says(&format!("{certbot} revoke --no-delete-after-revoke --cert-name revoked"));
+    world.says(&format!("rm -f certbot/logs/*; {certbot} renew --no-random-sleep-on-renew"));
+    let log = world.says("cat certbot/logs/letsencrypt.log");
+    let info = world.says(&format!(
+        "curl -sS {DIRECTORY} | python3 -I -c 'import json, sys; print(json.load(sys.stdin)[\"renewalInfo\"])'"
+    ));
+    assert_eq!(log.matches(&format!("Sending GET request to {}/", info.trim())).count(), 2, "it asked: {log}");
+    let after = serials();
+    assert_eq!(before[0], after[0], "its window is to come");
+    assert_ne!(before[1], after[1], "its window is over");
+    assert_eq!(listed(&world, &after[1]), ("valid".into(), vec![HERE.to_owned()]));
+    // Those of the library under it and of others say which certificate an order replaces (section 5).
+    let told = serde_json::json!({"Renew": {"directory": DIRECTORY, "name": HERE}});
+    let said = world.says(&format!("{BIN}/netengine-bench --load '{told}'"));
+    let renewed: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    let number = |value: &serde_json::Value| value.as_i64().expect("a number");
+    let (start, end) = (number(&renewed["window"][0]), number(&renewed["window"][1]));
+    assert!(0 < start && start < end && number(&renewed["again"]) >= 60, "{renewed}");
+    assert_eq!(renewed["refused"], "urn:ietf:params:acme:error:alreadyReplaced");
+    for one in renewed["serials"].as_array().expect("two") {
+        assert_eq!(listed(&world, one.as_str().expect("text")).0, "valid");
+    }
+}
+
+#[test]
+fn dehydrated_gets_renews_and_revokes_by_http_01_and_dns_01() {
+    let world = World::up("single-org", &[]);
+    let key = world.tsig("update");
+    let hook = format!(
+        "#!/bin/sh -eu\ncase $1 in\n\
+         deploy_challenge) printf 'server 10.0.0.5\\nupdate add _acme-challenge.%s 1 TXT %s\\nsend\\n' \"$2\" \"$4\" | nsupdate -y {key} ;;\n\
+         clean_challenge) printf 'server 10.0.0.5\\nupdate delete _acme-challenge.%s TXT\\nsend\\n' \"$2\" | nsupdate -y {key} ;;\n\
+         esac\n"
+    );
+    world.host.file("hook", &hook);
+    world.says(&format!(
+        "mkdir -p dehydrated www/.well-known/acme-challenge; echo up >www/up; cp {SCRATCH}/hook hook; chmod 700 hook; \
+         printf '%s\\n' CA={DIRECTORY} BASEDIR=$HOME/dehydrated WELLKNOWN=$HOME/www/.well-known/acme-challenge KEY_ALGO=secp384r1 \
+         >dehydrated.conf"
+    ));
+    let _web = world.background("exec python3 -m http.server --directory www 80 2>/dev/null");
+    until("the web server answers", || world.attempt(&format!("curl -sf http://{HERE}/up")).code, |code| *code == 0);
+    let dehydrated = "dehydrated -f dehydrated.conf";
+    world.says(&format!("{dehydrated} --register --accept-terms"));
+    for (how, name, place) in
+        [("-t http-01", HERE, HERE), ("-t dns-01 -k ./hook --alias acme.corp", "*.acme.corp", "acme.corp")]
+    {
+        get_renew_revoke(
+            &world,
+            name,
+            &format!("dehydrated/certs/{place}/fullchain.pem"),
+            [
+                &format!("{dehydrated} -c {how} -d '{name}'"),
+                &format!("{dehydrated} -c -x {how} -d '{name}'"),
+                &format!("{dehydrated} --revoke dehydrated/certs/{place}/cert.pem"),
+            ],
+        );
+    }
 }
 
 #[test]

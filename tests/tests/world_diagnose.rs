@@ -6,7 +6,7 @@
 mod judge;
 mod world;
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use judge::{in_namespace_of, run, until};
 use netengine_tests::{ALICE, EXAMPLES, Host, ROOT, crash::WORLDD};
@@ -108,6 +108,21 @@ fn a_stopped_service_is_found() {
         is_sound(&world);
         assert_ne!(process(&world.host, role), Some(stopped));
     }
+}
+
+#[test]
+fn live_checks_use_one_account_however_often_and_leave_no_certificate_valid() {
+    let world = World::up("minimal", &[]);
+    let checked = || world.certificates().into_iter().filter(|one| one["account"] != "world").collect::<Vec<_>>();
+    let before = checked();
+    assert!(!before.is_empty(), "`up` has checked the authority");
+    (0..3).for_each(|_| is_sound(&world));
+    let after = checked();
+    assert!(after.len() >= before.len() + 3, "each has got one of its own: {after:?}");
+    // More than a few hundred new accounts in an hour would be refused to an address.
+    let accounts: BTreeSet<&str> = after.iter().map(|one| one["account"].as_str().expect("text")).collect();
+    assert_eq!(accounts.len(), 1, "{accounts:?}");
+    assert!(after.iter().all(|one| one["state"] == "revoked"), "{after:?}");
 }
 
 #[test]

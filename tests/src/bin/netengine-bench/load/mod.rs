@@ -28,6 +28,8 @@ pub const LOAD: &str = "--load";
 pub enum Load {
     /// Certificates by http-01 for names below `domain`, all of which lead to this host.
     Acme { directory: String, domain: String, clients: usize, seconds: f64 },
+    /// One certificate, and its replacement as the authority's renewal information says (RFC 9773); for a test.
+    Renew { directory: String, name: String },
     /// Client-credentials grants (RFC 6749, section 4.4).
     Grants { issuer: String, client: String, secret: String, clients: usize, seconds: f64 },
     /// Logins with a password, each without any cookie.
@@ -76,6 +78,7 @@ pub fn serve(told: &str) -> Result<()> {
             Load::Acme { directory, domain, clients, seconds } => {
                 serde_json::to_value(acme::run(&directory, &domain, clients, seconds).await?)
             }
+            Load::Renew { directory, name } => serde_json::to_value(acme::renew(&directory, &name).await?),
             Load::Grants { issuer, client, secret, clients, seconds } => {
                 serde_json::to_value(grants::run(&issuer, &client, &secret, clients, seconds).await?)
             }
