@@ -81,6 +81,13 @@ impl Known {
         }
     }
 
+    /// The settings of a node were compared again.
+    pub fn learn_settings(&mut self, node: &Node, equal: bool) {
+        if let Some(seen) = self.seen.get_mut(node) {
+            seen.settings_differ = !equal;
+        }
+    }
+
     /// A node is changed now, or gone.
     pub fn forget(&mut self, node: &Node) {
         self.seen.remove(node);

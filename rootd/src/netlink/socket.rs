@@ -195,6 +195,37 @@ impl Netlink {
         if errno == 0 { Ok(()) } else { Err(Refused { index: 0, errno }.into()) }
     }
 
+    /// Asks for one thing and gives the answer to `take`.
+    ///
+    /// # Errors
+    /// A refusal by the kernel, or an answer that cannot be decoded.
+    pub fn ask<T>(&mut self, mut request: NetlinkMessage<T>, mut take: impl FnMut(T)) -> Result<(), NetlinkError>
+    where
+        T: NetlinkSerializable + NetlinkDeserializable + std::fmt::Debug,
+    {
+        self.sequence = self.sequence.wrapping_add(1);
+        request.header.sequence_number = self.sequence;
+        request.header.flags = NLM_F_REQUEST | NLM_F_ACK;
+        request.finalize();
+        let mut bytes = Vec::new();
+        append(&mut bytes, &request);
+        send(self.fd.as_raw_fd(), &bytes, MsgFlags::empty()).map_err(io::Error::from)?;
+        let mut errno = 0;
+        // The acknowledgement comes behind the answer.
+        self.answers::<T>(|_, payload| match payload {
+            NetlinkPayload::InnerMessage(answer) => {
+                take(answer);
+                false
+            }
+            NetlinkPayload::Error(error) => {
+                errno = error.code.map_or(0, |code| -code.get());
+                true
+            }
+            _ => false,
+        })?;
+        if errno == 0 { Ok(()) } else { Err(Refused { index: 0, errno }.into()) }
+    }
+
     /// Feeds messages that answer requests of ours to `done` until it says so.
     fn answers<T>(
         &self,

@@ -39,6 +39,23 @@ pub fn netlink(protocol: Netlink) -> io::Result<OwnedFd> {
     Ok(nix::sys::socket::socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?)
 }
 
+/// Has dumps of a route socket tell only what the request's header asks for (linux/netlink.h, `NETLINK_GET_STRICT_CHK`, Linux
+/// 4.20). Without, they tell all, and whoever reads them chooses: so a kernel that has no such option is no failure.
+pub fn choose_in_dumps(socket: impl AsFd) {
+    const NETLINK_GET_STRICT_CHK: libc::c_int = 12;
+    let on: libc::c_int = 1;
+    // SAFETY: the option takes an int; pointer and length describe one on our stack.
+    unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_NETLINK,
+            NETLINK_GET_STRICT_CHK,
+            std::ptr::from_ref(&on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        );
+    }
+}
+
 /// Opens a raw ICMPv6 socket in the calling thread's network namespace that receives router solicitations and nothing else
 /// (RFC 3542, section 3.2). Needs CAP_NET_RAW. Whoever holds it can send any ICMPv6 message in that namespace, and undo
 /// the filter, which spares it the others' messages and is no fence.
