@@ -1,6 +1,6 @@
 //! What was expected against what was observed. Nothing that was not observed passes.
 
-use netengine_lab_proto::{CaseAnswer, CaseResult, Hop, PacketOutcome, Reply, RuleInfo, Verdict};
+use netengine_lab_proto::{CapturedFrame, CaseAnswer, CaseResult, Hop, PacketOutcome, Reply, RuleInfo, Verdict};
 
 use crate::{
     case::{CT_STATES, Case, Exactly, Expectation, ReplyKind},
@@ -45,6 +45,10 @@ pub struct Judged<'a> {
     pub rules: Vec<RuleInfo>,
     /// Milliseconds in all, on the engine's side.
     pub millis: f64,
+    /// The frames that were sent and seen, where that was asked for.
+    pub frames: Vec<CapturedFrame>,
+    /// Frames beyond the engine's bounds.
+    pub frames_missed: u64,
 }
 
 /// A packet that was judged.
@@ -73,6 +77,8 @@ pub fn judge<'a>(case: &'a Case, result: CaseResult) -> Judged<'a> {
         packets: Vec::new(),
         rules: Vec::new(),
         millis: 0.0,
+        frames: Vec::new(),
+        frames_missed: 0,
     };
     match (result, &case.load_error) {
         (CaseResult::LoadFailed(errors), wanted) => {
@@ -107,7 +113,7 @@ pub fn judge<'a>(case: &'a Case, result: CaseResult) -> Judged<'a> {
 }
 
 fn packets(case: &Case, answer: CaseAnswer) -> Judged<'_> {
-    let CaseAnswer { packets: seen, rules, setup_micros, run_micros, .. } = answer;
+    let CaseAnswer { packets: seen, rules, setup_micros, run_micros, frames, frames_missed, .. } = answer;
     let mut judged = Vec::with_capacity(seen.len());
     for (expected, seen) in case.packets.iter().zip(seen.into_inner()) {
         let rule = seen.deciding.as_ref().and_then(|of| rules.iter().find(|rule| rule.rule == *of)).cloned();
@@ -124,7 +130,8 @@ fn packets(case: &Case, answer: CaseAnswer) -> Judged<'_> {
     }
     let outcome = judged.iter().map(|packet| packet.outcome).max().unwrap_or(Outcome::Passed);
     let millis = (setup_micros + run_micros) as f64 / 1000.0;
-    Judged { case, outcome, message: None, packets: judged, rules: rules.into_inner(), millis }
+    let frames = frames.into_inner();
+    Judged { case, outcome, message: None, packets: judged, rules: rules.into_inner(), millis, frames, frames_missed }
 }
 
 /// What differs, one line each.

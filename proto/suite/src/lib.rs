@@ -13,9 +13,12 @@
 //! | [`report`] | for people, as JSON, JUnit and TAP |
 //! | [`coverage`](mod@coverage), [`mutate`] | which rules packets reach, and whether a changed rule is noticed |
 //! | [`derive`] | boundary packets from a ruleset |
+//! | [`pcap`] | the frames of a case as a capture with comments |
+//! | [`beside`] | recorded tables of other software |
 //! | [`verdict`] | the words of verdicts, and which meets an expectation |
 #![forbid(unsafe_code)]
 
+pub mod beside;
 pub mod case;
 pub mod coverage;
 pub mod derive;
@@ -25,6 +28,7 @@ pub mod judge;
 pub mod load;
 pub mod mutate;
 pub mod packet;
+pub mod pcap;
 pub mod report;
 pub mod topology;
 pub mod verdict;

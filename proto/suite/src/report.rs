@@ -9,7 +9,7 @@ use crate::judge::{Judged, Outcome};
 
 pub use self::{
     json::json,
-    junit::junit,
+    junit::{escaped, junit},
     pretty::{Style, pretty, summary_line},
     tap::tap,
 };

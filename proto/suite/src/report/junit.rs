@@ -65,8 +65,9 @@ pub(super) fn lines(judged: &Judged<'_>) -> Vec<String> {
     lines
 }
 
-/// Text in an attribute or an element (XML 1.0, section 2.4).
-fn escaped(text: &str) -> String {
+/// Text as it stands in an attribute or an element of XML (XML 1.0, section 2.4); what is no character of it, or a command to a terminal, is
+/// replaced.
+pub fn escaped(text: &str) -> String {
     let mut out = String::new();
     for c in clean(text).chars() {
         match c {
