@@ -50,7 +50,10 @@ fn egress_drops_what_leaves_or_the_kernel_is_said_to_lack_it() {
         CaseResult::Judged(answer) => {
             assert_eq!(verdicts(&answer.packets), [Verdict::Drop, Verdict::Accept], "{answer:#?}");
         }
-        CaseResult::LoadFailed(errors) => assert!(errors[0].message.contains("not supported"), "{errors:?}"),
+        CaseResult::LoadFailed(errors) => {
+            assert!(errors[0].message.contains("not supported"), "{errors:?}");
+            println!("SKIPPED egress: this kernel lacks it: {}", errors[0].message);
+        }
         other => panic!("{other:?}"),
     }
 }
