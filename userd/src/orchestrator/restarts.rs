@@ -12,9 +12,10 @@ const ENDS: usize = 10;
 const WINDOW: Duration = Duration::from_secs(60);
 /// First and longest rest. Each that follows on another is twice as long.
 const REST: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(600));
-/// Pauses before a restart: 0, then this, then twice as long each time up to 4 times: served again within a second, and a fault that
-/// stays costs little until it rests.
+/// Pauses before a restart: 0, then this, then twice as long each time up to 4 times, while one end follows on another within
+/// [`QUICK`]: a fault that stays costs little until it rests, and what had served for a while is started at once.
 const PAUSE: Duration = Duration::from_millis(50);
+const QUICK: Duration = Duration::from_secs(2);
 
 /// What follows on an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +58,8 @@ impl Restarts {
             return Next::Rest(rest);
         }
         known.ended.push(now);
-        let pause = match u32::try_from(known.ended.len()).unwrap_or(u32::MAX) {
+        let quick = known.ended.iter().filter(|at| now.duration_since(**at) < QUICK).count();
+        let pause = match u32::try_from(quick).unwrap_or(u32::MAX) {
             ..=1 => Duration::ZERO,
             before => PAUSE * 2u32.pow((before - 2).min(2)),
         };
@@ -101,6 +103,16 @@ mod tests {
         }
         now += REST.1 + Duration::from_secs(1);
         assert_eq!(ends(&mut restarts, ENDS + 1, now)[ENDS], Next::Rest(REST.0), "it was well for long");
+    }
+
+    #[test]
+    fn what_served_for_a_while_is_started_at_once() {
+        let (mut restarts, mut now) = (Restarts::default(), Instant::now());
+        for _ in 0..ENDS {
+            assert_eq!(restarts.ended(WORLD, ProcessKind::Worldd, now), Next::Start(Duration::ZERO));
+            now += QUICK;
+        }
+        assert_eq!(restarts.ended(WORLD, ProcessKind::Worldd, now), Next::Rest(REST.0), "but not for ever");
     }
 
     #[test]
