@@ -18,7 +18,13 @@
 //! | GET `/worlds/{world}/credentials` | | `[`[`WorldCredential`]`]`, for the owner only |
 //! | POST `/worlds/{world}/diagnose` | | [`Diagnosis`] |
 //! | GET `/worlds/{world}/drift` | | [`DriftReport`] |
-//! | POST `/worlds/{world}/prove` | | [`Proof`] |
+//! | POST `/worlds/{world}/prove?follow=true&frames=true` | | [`Proof`]; with `frames` as they were sent and arrived; with `follow` server-sent events `progress`, then `flows` (each a list of [`ProvenFlow`]) and a `proof` without flows, or `problem` |
+//! | POST `/firewall/validate` | [`FirewallSuites`] | [`FirewallValidation`] |
+//! | POST `/firewall/tests` | [`FirewallTestRequest`] | 202 [`FirewallTestAccepted`] |
+//! | GET `/firewall/tests/{id}` | | [`FirewallTest`] |
+//! | GET `/firewall/tests/{id}/events` | | server-sent events `hook`, `match`, `conntrack`, `verdict`, `error`, `case`, and at last `end`, a [`FirewallTest`] without its report |
+//! | DELETE `/firewall/tests/{id}` | | [`FirewallTest`]: ended, or forgotten when it was over |
+//! | POST `/firewall/cases` | a `CaseRequest` of `netengine_lab_proto` | its `CaseResult`; both postcard with `content-type: application/octet-stream` |
 //! | GET `/operations/{operation}` | | [`OperationStatus`] |
 //! | DELETE `/operations/{operation}` | | 202 [`OperationStatus`]: cancelled, what it made is undone |
 //! | GET `/events?world=W&operation=O&after=SEQ&follow=true` | | server-sent events, each an [`Event`]; without `follow` `[`[`Event`]`]` |
@@ -43,6 +49,13 @@ macro_rules! api {
         )*
     };
 }
+
+mod firewall;
+
+pub use firewall::{
+    FirewallRunState, FirewallSuites, FirewallTest, FirewallTestAccepted, FirewallTestRequest, FirewallValidation,
+    SuiteText,
+};
 
 api! {
     /// Versions of the parts.
@@ -360,15 +373,19 @@ api! {
         pub millis: u64,
     }
 
-    /// One flow.
+    /// One flow, or what a host claims on its own link.
     pub struct ProvenFlow {
         /// The network it comes from.
         pub from: String,
-        /// The network it goes to.
+        /// Who sends it: `host`, the network's vantage host, or `services`.
+        pub sender: String,
+        /// The network it goes to: the sender's own for its router, `outside` for an address that no world has.
         pub to: String,
-        /// `tcp`, `udp` or `icmp`.
+        /// Where it goes there: `host`, `services`, `router` or `outside`.
+        pub receiver: String,
+        /// `tcp`, `udp`, `icmp`, or a claim's word, for example `spoofed-mac`.
         pub protocol: String,
-        /// The destination port, but for `icmp`.
+        /// The destination port of `tcp` and `udp`.
         pub port: Option<u16>,
         /// Its source address.
         pub source: String,
@@ -376,15 +393,15 @@ api! {
         pub target: String,
         /// Whether the spec lets it arrive.
         pub reaches: bool,
-        /// The source address it must arrive with, when it may.
+        /// The source address it must arrive with, when it may and a node other than the router receives it.
         pub arrives_from: Option<String>,
         /// `passed`, `failed` or `inconclusive`.
         pub outcome: String,
         /// The router's verdict, `accept` or `drop`; absent when no hook of it was seen.
         pub verdict: Option<String>,
-        /// The chain that decided.
+        /// The chain that decided; `bridge CHAIN` of the bridge's table; `routing` when the router has no route.
         pub chain: Option<String>,
-        /// The deciding rule in nft's words.
+        /// The deciding rule in nft's words, `policy drop` or `no route`.
         pub rule: Option<String>,
         /// The node it was seen at.
         pub delivered_to: Option<String>,
@@ -392,6 +409,12 @@ api! {
         pub delivered_from: Option<String>,
         /// Why it did not pass; empty when it did.
         pub cause: String,
+        /// The frame as it was sent, in hexadecimal digits, when frames were asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub sent: Option<String>,
+        /// The frame as it arrived, when frames were asked for and it did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub arrived: Option<String>,
     }
 
     /// An operation.

@@ -3,7 +3,10 @@
 //! userd derives it from the spec, rootd makes the kernel equal to it. Applying the same plan twice changes nothing.
 //! All bridges, links, routes and rules lie inside the world's own namespaces; nothing here can name a host object.
 
-use std::{fmt, net::IpAddr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +28,8 @@ pub enum Node {
     Services,
     /// A vantage host.
     Host(HostName),
+    /// The far end of the router's uplink: nothing but one link, whose frames a forwarder outside carries on.
+    Uplink,
 }
 
 impl fmt::Display for Node {
@@ -33,6 +38,7 @@ impl fmt::Display for Node {
             Node::Gateway => f.write_str("gw"),
             Node::Services => f.write_str("svc"),
             Node::Host(name) => write!(f, "host:{name}"),
+            Node::Uplink => f.write_str("uplink"),
         }
     }
 }
@@ -56,6 +62,38 @@ pub struct NetworkPlan {
     pub bridges: Bounded<BridgePlan, { limits::LINKS_PER_WORLD }>,
     /// The virtual cables between nodes.
     pub cables: Bounded<CablePlan, { limits::LINKS_PER_WORLD }>,
+    /// Other worlds that this one is joined with, once their plans say the same of this one. Each world once.
+    pub peers: Bounded<PeerPlan, { limits::PEERS }>,
+}
+
+/// Another world, as this one's router knows it.
+///
+/// It takes two plans to join worlds: rootd lays the cable between the two routers only while each world's plan names the
+/// other with its true owner, and claims no network that the other's router does not have. Until then this says nothing.
+/// The router's link is named [`peer_link`], and a policy may name it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerPlan {
+    /// The other world.
+    pub world: WorldId,
+    /// Its owner.
+    pub owner: Uid,
+    /// An address of its router: the next hop of the routes to its IPv4 networks. Those of IPv6 lead to the link-local
+    /// address of [`peer_mac`].
+    pub via: Ipv4Addr,
+    /// Its networks that routes lead to. Each is one of its router's, and overlaps none of this world's.
+    pub networks: Bounded<ipnet::IpNet, { limits::PEER_NETWORKS }>,
+}
+
+/// The router's link to another world: `nex` and the beginning of that world's id, so it is the same in every plan.
+pub fn peer_link(peer: WorldId) -> IfName {
+    let id = peer.to_string();
+    IfName::parse(&format!("nex{}", &id[..12])).expect("hexadecimal digits fit the grammar")
+}
+
+/// The MAC address of the link of `own` router to the world `peer`.
+pub fn peer_mac(own: WorldId, peer: WorldId) -> Mac {
+    let ([a, b, c, d, ..], [e, f, ..]) = (*own.bytes(), *peer.bytes());
+    Mac::local([a, b, c, d, e, f])
 }
 
 /// One namespace and what is set in it beside links.
@@ -153,6 +191,48 @@ pub struct Policy {
     pub domains: Bounded<DomainPolicy, { limits::DOMAINS }>,
     /// Further new flows that are accepted, whatever the domains say.
     pub allow: Bounded<AllowRule, { limits::ALLOW_RULES }>,
+    /// The way out of the world; without it there is none. Only owners that an administrator allowed have one.
+    pub uplink: Option<UplinkPolicy>,
+}
+
+/// What may pass a router's uplink: new flows of these kinds and no others, whatever else the policy says. A domain that may
+/// not open flows opens none here, and one that lets none in lets none in from here.
+///
+/// What leaves does so with the router's address on the link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UplinkPolicy {
+    /// The router's link to [`Node::Uplink`]: one end of the one cable between the two.
+    pub link: IfName,
+    /// Flows that leave.
+    pub out: Bounded<UplinkRule, { limits::UPLINK_RULES }>,
+    /// Ports of the host that lead into the world.
+    pub ports: Bounded<UplinkPort, { limits::UPLINK_PORTS }>,
+    /// A resolver outside that the router itself asks; it may do nothing else there.
+    pub resolver: Option<IpAddr>,
+}
+
+/// New flows that may leave by the uplink.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct UplinkRule {
+    /// Which flows.
+    pub kind: FlowKind,
+    /// Where they come from; `None` is the whole world.
+    pub from: Option<ipnet::IpNet>,
+    /// Where they go; `None` is everywhere. Of the same family as `from`.
+    pub to: Option<ipnet::IpNet>,
+}
+
+/// A TCP port of the host that leads into the world.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct UplinkPort {
+    /// The host's port, within the range that an administrator allows.
+    pub host: Port,
+    /// The port it leads to. Two entries differ in both.
+    pub port: Port,
+    /// The address in the world.
+    pub to: Ipv4Addr,
+    /// From where it may be reached; `None` is everywhere.
+    pub from: Option<ipnet::Ipv4Net>,
 }
 
 /// What an Administrative Network Domain (AND) may do. A new flow from one link to another is accepted if the first may

@@ -3,7 +3,7 @@
 //! No verb takes a path, a pid, a link name of the host, a shell string or free nft text. Every verb that names an
 //! existing world also names its owner, and rootd compares both with its own record before it acts.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Version of this interface. rootd refuses a userd whose number differs, with a message that says which to upgrade.
-pub const ROOT_VERSION: u16 = 3;
+pub const ROOT_VERSION: u16 = 4;
 
 /// What userd may ask. The order of verbs is part of the wire format: append only, and raise [`ROOT_VERSION`] otherwise.
 #[tarpc::service]
@@ -55,23 +55,36 @@ pub trait Root {
     async fn next_events(cursor: u64, wait_ms: u32) -> Result<RootEvents, RootError>;
     /// What this kernel can do, tried at start.
     async fn features() -> Result<Vec<Feature>, RootError>;
-    /// Sends one packet for each flow from a vantage host and reports what the kernel did with it: the router's verdict with
-    /// the deciding rule, and where it arrived. At most [`crate::limits::FLOW_PROBE_TIME`]; answers in the order asked.
+    /// Sends one packet for each flow from a vantage host or the services and reports what the kernel did with it: the
+    /// router's verdict with the deciding rule, and where it arrived. At most [`crate::limits::FLOW_PROBE_TIME`]; answers in the order asked.
     async fn prove_flows(
         world: WorldId,
         owner: Uid,
         flows: Bounded<FlowProbe, { limits::FLOW_PROBES }>,
     ) -> Result<Vec<FlowSeen>, RootError>;
+    /// Whether worlds of `owner` may have an uplink, by what an administrator wrote, and where they may be reached.
+    async fn uplink_offer(owner: Uid) -> Result<UplinkOffer, RootError>;
+}
+
+/// What an administrator allows an owner's worlds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UplinkOffer {
+    /// Whether they may have an uplink.
+    pub allowed: bool,
+    /// TCP ports of the host that may lead into them, the lowest and the highest.
+    pub ports: Option<(Port, Port)>,
+    /// The host's address of these ports; 0.0.0.0 is every one.
+    pub address: Ipv4Addr,
 }
 
 /// One packet to be sent: the first of a new flow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowProbe {
-    /// The vantage host that sends it.
-    pub from: HostName,
-    /// Its source address, one of that host's.
+    /// Who sends it: a vantage host, or the services.
+    pub from: Node,
+    /// Its source address, one of that node's. A claim is sent by the link that has it.
     pub source: IpAddr,
-    /// Where it goes, of the same family.
+    /// Where it goes, of the same family. A claim goes to the router, by its address on that link.
     pub to: IpAddr,
     /// What it is.
     pub kind: ProbeKind,
@@ -87,12 +100,137 @@ pub enum ProbeKind {
     Udp(Port),
     /// An echo request (RFC 792, RFC 4443).
     Icmp,
+    /// What a node says on its own link of itself or of others.
+    Claim(Claim),
+}
+
+/// A frame that a node sends to its router alone: what every host says of itself, and what none may say. Whose address
+/// and MAC address is pretended is rootd's choice. A router that heard a false one would not act on it: its hop limit, its
+/// operation or its missing rest makes it invalid beyond what a bridge looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Claim {
+    /// ARP: this address is at this MAC address. True.
+    Arp,
+    /// An ARP probe (RFC 5227), of no address. True.
+    ArpProbe,
+    /// A request to DHCP servers without an address (RFC 2131), for its own MAC address. True.
+    Dhcp,
+    /// Detection of its own address (RFC 4862, 5.4). True.
+    Detection,
+    /// A report of group members without an address (RFC 3810, 5.2.13). True.
+    Report,
+    /// A datagram from an address of the network that is nobody's, or the router's.
+    Address,
+    /// A datagram from a MAC address that is not the node's.
+    Mac,
+    /// ARP: the router's address is at this MAC address.
+    RouterArp,
+    /// ARP: this address is at a MAC address that is not the node's.
+    ArpMac,
+    /// A request to DHCP servers for another's MAC address.
+    DhcpMac,
+    /// A datagram from a DHCP server's port.
+    DhcpServer,
+    /// A datagram to a DHCP client's port.
+    DhcpClient,
+    /// A frame that is none of IP and ARP.
+    Protocol,
+    /// A router advertisement (RFC 4861, 4.2).
+    RouterAdvertisement,
+    /// A redirect (RFC 4861, 4.5).
+    Redirect,
+    /// A query for group members (RFC 3810, 5.1).
+    Query,
+    /// A neighbour advertisement of the router's address.
+    Neighbour,
+    /// A neighbour advertisement of its own address at a MAC address that is not the node's.
+    NeighbourMac,
+    /// A neighbour solicitation from a MAC address that is not the node's.
+    SolicitationMac,
+}
+
+impl Claim {
+    /// Every claim.
+    pub const ALL: [Self; 19] = [
+        Self::Arp,
+        Self::ArpProbe,
+        Self::Dhcp,
+        Self::Detection,
+        Self::Report,
+        Self::Address,
+        Self::Mac,
+        Self::RouterArp,
+        Self::ArpMac,
+        Self::DhcpMac,
+        Self::DhcpServer,
+        Self::DhcpClient,
+        Self::Protocol,
+        Self::RouterAdvertisement,
+        Self::Redirect,
+        Self::Query,
+        Self::Neighbour,
+        Self::NeighbourMac,
+        Self::SolicitationMac,
+    ];
+
+    /// Whether it says nothing but the truth.
+    pub const fn is_true(self) -> bool {
+        matches!(self, Self::Arp | Self::ArpProbe | Self::Dhcp | Self::Detection | Self::Report)
+    }
+
+    /// Whether there is one of this family.
+    pub const fn is_of(self, is_v4: bool) -> bool {
+        match self {
+            Self::Address | Self::Mac | Self::DhcpServer | Self::DhcpClient => true,
+            Self::Arp
+            | Self::ArpProbe
+            | Self::Dhcp
+            | Self::RouterArp
+            | Self::ArpMac
+            | Self::DhcpMac
+            | Self::Protocol => is_v4,
+            Self::Detection
+            | Self::Report
+            | Self::RouterAdvertisement
+            | Self::Redirect
+            | Self::Query
+            | Self::Neighbour
+            | Self::NeighbourMac
+            | Self::SolicitationMac => !is_v4,
+        }
+    }
+
+    /// Its word, for people and for JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Arp => "arp",
+            Self::ArpProbe => "arp-probe",
+            Self::Dhcp => "dhcp",
+            Self::Detection => "nd-detection",
+            Self::Report => "mld-report",
+            Self::Address => "spoofed-address",
+            Self::Mac => "spoofed-mac",
+            Self::RouterArp => "spoofed-arp",
+            Self::ArpMac => "spoofed-arp-mac",
+            Self::DhcpMac => "spoofed-dhcp-mac",
+            Self::DhcpServer => "dhcp-server",
+            Self::DhcpClient => "to-dhcp-client",
+            Self::Protocol => "other-protocol",
+            Self::RouterAdvertisement => "router-advertisement",
+            Self::Redirect => "redirect",
+            Self::Query => "mld-query",
+            Self::Neighbour => "spoofed-neighbour",
+            Self::NeighbourMac => "spoofed-neighbour-mac",
+            Self::SolicitationMac => "spoofed-solicitation-mac",
+        }
+    }
 }
 
 /// What the kernel did with a probe. Both observations stand by themselves; whoever compares them decides.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowSeen {
-    /// The router's last verdict on it, by its trace; `None` when no hook of the router saw it.
+    /// The router's last verdict on it, by its trace; `None` when no hook of the router saw it. Of what is not routed, a
+    /// claim or a packet to a node of the same network, it is the verdict of the bridge.
     pub verdict: Option<FlowVerdict>,
     /// The node whose link it arrived at, and with which source address.
     pub delivered: Option<(Node, IpAddr)>,
@@ -109,9 +247,10 @@ pub struct FlowSeen {
 pub struct FlowVerdict {
     /// Whether it was let go on.
     pub accepted: bool,
-    /// The chain that decided, for example `forward`.
+    /// The chain that decided, for example `forward`; `bridge CHAIN` for one of the bridge's table; `routing` when the
+    /// router has no route for it.
     pub chain: String,
-    /// The deciding rule in nft's words, or `policy drop`; made by rootd from its own model.
+    /// The deciding rule in nft's words, `policy drop`, or `no route`; made by rootd from its own model.
     pub rule: String,
 }
 
@@ -233,6 +372,8 @@ pub enum Program {
     Prober(HostName),
     /// The router's own services, for example the recursive resolver, in the gateway node.
     Gateway,
+    /// The forwarder behind the world's uplink; it runs in the host's network namespace, as user `netengine-uplink`.
+    Uplink,
 }
 
 impl Program {
@@ -242,6 +383,7 @@ impl Program {
             Program::Worldd => Node::Services,
             Program::Prober(host) => Node::Host(host.clone()),
             Program::Gateway => Node::Gateway,
+            Program::Uplink => Node::Uplink,
         }
     }
 }
@@ -271,6 +413,8 @@ pub enum ProcessKind {
     Command,
     /// The router's own services.
     Gateway,
+    /// The forwarder behind an uplink.
+    Uplink,
 }
 
 /// Events with the cursor to ask from next.
@@ -481,6 +625,21 @@ pub enum PlanFault {
     /// A node with a policy chooses routes by source, past its policy.
     #[error("node {0} has a policy and routes by source")]
     SourceRoutes(String),
+    /// A world is joined with itself, or twice with the same.
+    #[error("world {0} cannot be joined")]
+    Peer(String),
+    /// A network of a joined world overlaps another of the plan.
+    #[error("network {0} of a joined world overlaps another")]
+    PeerOverlap(String),
+    /// The plan has an uplink, and no administrator allows its owner one.
+    #[error("no administrator allows this owner an uplink")]
+    UplinkNotAllowed,
+    /// A port of the host outside of what an administrator allows, or twice.
+    #[error("port {0} of the host is not to be had")]
+    UplinkPort(u16),
+    /// The uplink's node and link are not one cable from the router, or the node has more than that link.
+    #[error("the uplink is not one cable of the router's")]
+    Uplink,
 }
 
 /// Which bound was reached.

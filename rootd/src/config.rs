@@ -1,18 +1,31 @@
 //! Configuration: the command line of the unit file, written by root.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use nix::unistd::{User, getgrouplist};
 
-use crate::worker::spawn::{Account, Site};
+use crate::{
+    uplink::{
+        allowance::{Allowance, AllowanceError, Host},
+        serve::Place,
+    },
+    worker::{
+        lab::LabSite,
+        spawn::{Account, Site},
+    },
+};
 
-/// Which of the two units this process is the main process of.
+/// Which of the units this process is the main process of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Broker, net and ns worker.
     Root,
     /// The spawn worker.
     Spawn,
+    /// The uplinks' forwarder.
+    Uplink,
+    /// Sandboxes of the firewall lab.
+    Lab,
 }
 
 /// Everything rootd is told.
@@ -28,6 +41,14 @@ pub struct Config {
     pub run_directory: PathBuf,
     /// What the spawn worker needs.
     pub site: Site,
+    /// What the lab role needs; the others are not told.
+    pub lab: Option<LabSite>,
+    /// Where the uplink service listens for the broker.
+    pub uplink_socket: PathBuf,
+    /// Who may have an uplink.
+    pub allowance: Arc<Allowance>,
+    /// What the uplink service needs.
+    pub uplink: Place,
 }
 
 /// Why rootd does not start.
@@ -39,8 +60,11 @@ pub enum ConfigError {
     /// An option without its value.
     #[error("cannot read the command line: {0} needs a value")]
     Value(String),
+    /// Who may have an uplink cannot be told.
+    #[error(transparent)]
+    Allowance(#[from] AllowanceError),
     /// A role that does not exist.
-    #[error("cannot read the command line: --role is root or spawn, not {0:?}")]
+    #[error("cannot read the command line: --role is root, spawn, uplink or lab, not {0:?}")]
     Role(String),
     /// An account that does not exist.
     #[error("cannot find user {0}: create it with the package's sysusers file or `make deps`")]
@@ -60,10 +84,17 @@ impl Config {
         let mut spawn_socket = PathBuf::from("/run/netengine/spawn.sock");
         let mut userd_user = "netengine".to_owned();
         let mut world_user = "netengine-world".to_owned();
+        let mut lab_user = "netengine-lab".to_owned();
+        let mut lab = PathBuf::from("/usr/lib/netengine/netengine-lab");
+        let mut nft = PathBuf::from("/usr/lib/netengine/netengine-nft");
         let mut worldd = PathBuf::from("/usr/lib/netengine/netengine-worldd");
         let mut run_directory = PathBuf::from("/run/netengine-rootd");
         let mut worlds_run = PathBuf::from("/run/netengine-worlds");
         let mut worlds_state = PathBuf::from("/var/lib/netengine-worlds");
+        let mut uplink_socket = PathBuf::from("/run/netengine/uplink.sock");
+        let mut uplink_config = PathBuf::from("/etc/netengine/uplink.conf");
+        let mut rootd_user = "netengine-rootd".to_owned();
+        let mut passt = PathBuf::from("/usr/bin/passt");
         let mut arguments = arguments.into_iter();
         while let Some(option) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| ConfigError::Value(option.clone()));
@@ -72,23 +103,43 @@ impl Config {
                     role = match value()?.as_str() {
                         "root" => Role::Root,
                         "spawn" => Role::Spawn,
+                        "uplink" => Role::Uplink,
+                        "lab" => Role::Lab,
                         other => return Err(ConfigError::Role(other.to_owned())),
                     }
                 }
                 "--spawn-socket" => spawn_socket = value()?.into(),
                 "--userd-user" => userd_user = value()?,
                 "--world-user" => world_user = value()?,
+                "--lab-user" => lab_user = value()?,
+                "--lab" => lab = value()?.into(),
+                "--nft" => nft = value()?.into(),
                 "--worldd" => worldd = value()?.into(),
                 "--run-dir" => run_directory = value()?.into(),
                 "--worlds-run-dir" => worlds_run = value()?.into(),
                 "--worlds-state-dir" => worlds_state = value()?.into(),
+                "--uplink-socket" => uplink_socket = value()?.into(),
+                "--uplink-config" => uplink_config = value()?.into(),
+                "--rootd-user" => rootd_user = value()?,
+                "--passt" => passt = value()?.into(),
                 _ => return Err(ConfigError::Unknown(option)),
             }
         }
         let userd_uid = account(&userd_user)?.uid;
         let world = account(&world_user)?;
         let site = Site { worldd, world, userd_uid, worlds_run, worlds_state };
-        Ok(Self { role, spawn_socket, userd_uid, run_directory, site })
+        let uplink = Place { passt, rootd_uid: account(&rootd_user)?.uid };
+        let allowance = match role {
+            Role::Root => Allowance::read(&uplink_config, &Host)?,
+            Role::Spawn | Role::Uplink | Role::Lab => Allowance::default(),
+        };
+        let allowance = Arc::new(allowance);
+        // Worlds do without the lab's account.
+        let lab = match role {
+            Role::Lab => Some(LabSite { lab, nft, account: account(&lab_user)?, userd_uid }),
+            Role::Root | Role::Spawn | Role::Uplink => None,
+        };
+        Ok(Self { role, spawn_socket, userd_uid, run_directory, site, lab, uplink_socket, allowance, uplink })
     }
 }
 

@@ -20,4 +20,5 @@ pub mod sandbox;
 pub mod start;
 #[allow(unsafe_code)]
 pub mod sys;
+pub mod uplink;
 pub mod worker;

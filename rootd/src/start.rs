@@ -12,6 +12,8 @@
 //!
 //! `netengine-spawn.service` runs the same binary as `--role spawn`: steps 1 to 5, then it locks itself in, tells "ready"
 //! and serves one broker after the other. It is a unit of its own because what it starts inherits the unit's fences.
+//! `netengine-lab.service` runs it as `--role lab`, the same way, and serves userd: what it starts may make user namespaces.
+//! `netengine-uplink.service` runs it as `--role uplink`, without any capability: steps 1 to 4, then it serves brokers.
 //!
 //! No thread exists before step 9 in any of them.
 
@@ -38,10 +40,11 @@ use crate::{
         clone::{Forked, Into, exit_now, fork_into},
         fds, listen, netns, peer, process,
     },
+    uplink,
     worker::{
         channel::{Channel, MESSAGE_BYTES},
         message::SpawnRequest,
-        net, ns, probe, spawn, watch,
+        lab, net, ns, probe, spawn, watch,
     },
 };
 
@@ -89,14 +92,29 @@ fn run() -> Outcome<ExitCode> {
     let config = Config::from_arguments(std::env::args().skip(1))?;
     let known: Vec<_> = given.sockets.iter().map(|(_, socket)| socket.as_fd()).collect();
     fds::close_others(&known);
+    if config.role == Role::Uplink {
+        return serve_uplinks(&config, given);
+    }
     netns::unshare_net().map_err(|error| format!("cannot make a network namespace: {error}"))?;
     match config.role {
         Role::Root => {
             let sockets = start_workers(&config)?;
             become_broker(config, given, sockets)
         }
-        Role::Spawn => serve_brokers(&config, given),
+        Role::Spawn | Role::Uplink => serve_brokers(&config, given),
+        Role::Lab => serve_sandboxes(&config, given),
     }
+}
+
+/// The uplink service: steps 1 to 4, then it serves where it was started, in the host's network namespace. It never had
+/// a capability.
+fn serve_uplinks(config: &Config, mut given: Given) -> Outcome<ExitCode> {
+    let listener = given.socket("uplink")?;
+    process::set_name(c"ne-rootd-uplink");
+    sandbox::caps::keep(&[])?;
+    process::no_new_privileges()?;
+    given.ready()?;
+    Ok(uplink::serve::run(&listener, &config.uplink)?)
 }
 
 fn start_workers(config: &Config) -> Outcome<Sockets> {
@@ -125,6 +143,7 @@ fn start_workers(config: &Config) -> Outcome<Sockets> {
     })?;
     fork_worker(probe_end, |channel| {
         process::set_name(c"ne-rootd-probe");
+        process::stay_on_this_processor()?;
         sandbox::lock_probe()?;
         Ok(probe::run(channel))
     })?;
@@ -156,6 +175,17 @@ fn serve_brokers(config: &Config, mut given: Given) -> Outcome<ExitCode> {
             spawn::run(Channel::new(end), &config.site);
         }
     }
+}
+
+/// The lab role: a sandbox for each connection of userd.
+fn serve_sandboxes(config: &Config, mut given: Given) -> Outcome<ExitCode> {
+    let listener = given.socket("lab")?;
+    let site = config.lab.as_ref().ok_or("the lab role was not told what to start")?;
+    process::set_name(c"ne-rootd-lab");
+    process::reap_automatically()?;
+    sandbox::lock_lab()?;
+    given.ready()?;
+    Ok(lab::run(&listener, site)?)
 }
 
 fn fork_worker(end: OwnedFd, work: impl FnOnce(Channel) -> io::Result<ExitCode>) -> io::Result<()> {
@@ -258,10 +288,12 @@ async fn attend(broker: &Arc<Broker>) -> Outcome<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     loop {
         tokio::select! {
-            _ = terminate.recv() => return leave(broker).await,
-            _ = interrupt.recv() => return leave(broker).await,
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
             () = broker.workers.gone.notified() => {
                 tracing::error!("a worker is gone; all start anew");
+                // Or all are being stopped, and the spawn service was first.
+                leave(broker).await;
                 return Ok(ExitCode::FAILURE);
             }
             () = broker.holder.closed() => {
@@ -272,14 +304,15 @@ async fn attend(broker: &Arc<Broker>) -> Outcome<ExitCode> {
             }
         }
     }
+    leave(broker).await;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A holder that keeps nothing goes too; one that keeps worlds stays for the next start.
-async fn leave(broker: &Broker) -> Outcome<ExitCode> {
+async fn leave(broker: &Broker) {
     if let Err(error) = broker.holder.quit().await {
         tracing::warn!(%error, "the holder did not hear that we leave");
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Tells the service manager that we serve (sd_notify(3)).

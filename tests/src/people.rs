@@ -37,12 +37,16 @@ pub const ROOTD: Person = account("netengine-rootd", 801, 801, &[]);
 pub const USERD: Person = account("netengine", 802, NETENGINE_DAEMON, &[]);
 /// Runs worldd.
 pub const WORLDD: Person = account("netengine-world", 803, 803, &[NETENGINE_DAEMON]);
+/// Is the firewall lab's sandboxes.
+pub const LAB: Person = account("netengine-lab", 807, 807, &[]);
+/// Runs uplinks.
+pub const UPLINK: Person = account("netengine-uplink", 808, 808, &[]);
 /// Nobody.
 pub const NOBODY: Person = account("nobody", 65534, 65534, &[]);
 
 /// Those with a home.
 pub const PEOPLE: [Person; 4] = [ALICE, BOB, CAROL, DANA];
-const DAEMONS: [Person; 3] = [ROOTD, USERD, WORLDD];
+const DAEMONS: [Person; 5] = [ROOTD, USERD, WORLDD, LAB, UPLINK];
 const SHARED: [(&str, u32); 3] =
     [("netengine", NETENGINE), ("netengine-admin", NETENGINE_ADMIN), ("netengine-daemon", NETENGINE_DAEMON)];
 

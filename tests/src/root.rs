@@ -189,5 +189,6 @@ pub fn world_plan(world: WorldId, owner: Uid, networks: u16, hosts: u16) -> Netw
             cable(&mut cables, n, host, IfName::numbered("th", 0), 10 + h);
         }
     }
-    NetworkPlan { world, owner, nodes: bounded(nodes), bridges: bounded(bridges), cables: bounded(cables) }
+    let (nodes, bridges, cables, peers) = (bounded(nodes), bounded(bridges), bounded(cables), Bounded::default());
+    NetworkPlan { world, owner, nodes, bridges, cables, peers }
 }

@@ -42,7 +42,7 @@
 use std::marker::PhantomData;
 
 use netengine_proto::{
-    ids::{OperationId, Uid, WorldId},
+    ids::{FirewallTestId, OperationId, Uid, WorldId},
     names::WorldName,
 };
 
@@ -162,6 +162,21 @@ impl Object for OperationRef {
     }
 }
 
+/// A run of firewall suites that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirewallTestRef {
+    /// Its id.
+    pub id: FirewallTestId,
+    /// Who began it.
+    pub owner: Uid,
+}
+
+impl Object for FirewallTestRef {
+    fn owner(&self) -> Owner {
+        Owner::User(self.owner)
+    }
+}
+
 /// All objects of one user, or of all users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AllOf(pub Option<Uid>);
@@ -258,6 +273,16 @@ actions! {
     CancelOperation => OwnerOrAdmin,
     /// Read events.
     ViewEvents => OwnerOrAdmin,
+    /// Have firewall suites read.
+    ValidateFirewallSuites => Anyone,
+    /// Run firewall suites in sandboxes of the owner.
+    RunFirewallTests => Owner,
+    /// Run one firewall case in a sandbox of the owner.
+    RunFirewallCase => Owner,
+    /// Read a run of firewall suites.
+    ViewFirewallTest => OwnerOrAdmin,
+    /// End a run of firewall suites.
+    CancelFirewallTest => OwnerOrAdmin,
     /// Finish what was interrupted and restore what broke.
     Repair => Daemon,
 }

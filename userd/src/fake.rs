@@ -37,8 +37,10 @@ use tokio::{
 use crate::plan::diff;
 
 mod control;
+mod lab;
 
 pub use self::control::trust;
+pub(crate) use self::lab::lab_role;
 
 /// What goes wrong at a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -439,6 +441,10 @@ impl Root for FakeRoot {
         Ok(vec![Feature { name: "bridge".to_owned(), works: true, required: true, help: String::new() }])
     }
 
+    async fn uplink_offer(self, _: Context, _: Uid) -> Result<UplinkOffer, RootError> {
+        Ok(UplinkOffer { allowed: true, ports: Port::new(80).zip(Port::new(443)), address: [0, 0, 0, 0].into() })
+    }
+
     /// The model has no packets, so nothing is seen.
     async fn prove_flows(
         self,
@@ -471,6 +477,7 @@ impl FakeRoot {
             Program::Worldd => (ProcessKind::Worldd, "control.sock".to_owned()),
             Program::Gateway => (ProcessKind::Gateway, "gateway.sock".to_owned()),
             Program::Prober(host) => (ProcessKind::Prober, format!("prober-{host}.sock")),
+            Program::Uplink => (ProcessKind::Uplink, "uplink.sock".to_owned()),
         };
         let is_running = |process: &HeldProcess| process.kind == kind && process.ended.is_none();
         assert!(kind == ProcessKind::Prober || !held.processes.iter().any(is_running), "a second {kind:?}");

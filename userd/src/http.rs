@@ -3,6 +3,7 @@
 mod accept;
 mod answer;
 mod drift;
+mod firewall;
 pub mod openapi;
 mod routes;
 mod stream;
@@ -19,20 +20,21 @@ pub use self::{
     accept::accept_loop,
     routes::{ROUTES, Route, router},
 };
-use crate::{orchestrator::Orchestrator, start::sockets::SocketRole};
+use crate::{lab::Lab, orchestrator::Orchestrator, start::sockets::SocketRole};
 
 /// What every request can reach.
 #[derive(Clone)]
 pub struct App {
     orchestrator: Orchestrator,
+    lab: Lab,
     sockets: Arc<Vec<(SocketRole, String)>>,
     connections: Arc<Mutex<HashMap<Uid, usize>>>,
 }
 
 impl App {
-    /// Over this orchestrator; `sockets` are shown by `doctor`.
-    pub fn new(orchestrator: Orchestrator, sockets: Vec<(SocketRole, String)>) -> Self {
-        Self { orchestrator, sockets: Arc::new(sockets), connections: Arc::default() }
+    /// Over this orchestrator and this lab; `sockets` are shown by `doctor`.
+    pub fn new(orchestrator: Orchestrator, lab: Lab, sockets: Vec<(SocketRole, String)>) -> Self {
+        Self { orchestrator, lab, sockets: Arc::new(sockets), connections: Arc::default() }
     }
 
     /// Counts one more connection of `uid`; `None` when it has as many as it may. Uncounted when dropped.

@@ -1,6 +1,6 @@
 //! Random ids from the kernel.
 
-use netengine_proto::ids::{CallKey, OperationId, WorldId};
+use netengine_proto::ids::{CallKey, FirewallTestId, OperationId, WorldId};
 
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
@@ -17,6 +17,11 @@ pub fn world() -> WorldId {
 /// A new operation's id.
 pub fn operation() -> OperationId {
     OperationId::from_bytes(random())
+}
+
+/// A new id of a run of firewall suites.
+pub fn firewall_test() -> FirewallTestId {
+    FirewallTestId::from_bytes(random())
 }
 
 /// A new idempotency key.

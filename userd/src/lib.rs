@@ -20,6 +20,7 @@ pub mod doctor;
 pub mod events;
 pub mod http;
 pub mod ids;
+pub mod lab;
 pub mod logs;
 pub mod orchestrator;
 pub mod plan;

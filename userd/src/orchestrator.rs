@@ -12,6 +12,7 @@ mod drive;
 mod ends;
 mod failure;
 mod follow;
+mod portal;
 mod prober;
 mod processes;
 mod prove;
@@ -187,6 +188,7 @@ impl Orchestrator {
         if let Some(old) = known.as_ref().and_then(|world| world.spec.as_ref()) {
             refuse_immutable(what, old, &order.spec)?;
         }
+        self.refuse_way_out(what, slot.owner, &order.spec, order.up_to).await?;
         let id = known.as_ref().map_or_else(ids::world, |world| world.reference.id);
         let world = WorldRef { id, owner: slot.owner, name: slot.name.clone() };
         // Chosen for good in the transaction that begins it; of these only the number counts.

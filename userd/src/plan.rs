@@ -5,6 +5,7 @@ pub mod diff;
 pub mod leases;
 pub mod network;
 pub mod phases;
+pub mod portal;
 pub mod probes;
 pub mod reach;
 mod revision;
@@ -103,6 +104,11 @@ impl Target {
         revision::named(Desired { world, spec, up_to, hosts, trust, ands, ..Desired::default() })
     }
 
+    /// Whether the world has a way out.
+    pub fn has_uplink(&self) -> bool {
+        portal::needs_uplink(&self.spec, self.up_to)
+    }
+
     /// Namespaces and links it needs, as counted against quotas.
     pub fn size(&self) -> (i64, i64) {
         let links = self.network.bridges.len() + 2 * self.network.cables.len();
@@ -114,6 +120,6 @@ impl Target {
 pub fn hosts(network: &NetworkPlan) -> impl Iterator<Item = &HostName> {
     network.nodes.iter().filter_map(|node| match &node.node {
         Node::Host(name) => Some(name),
-        Node::Gateway | Node::Services => None,
+        Node::Gateway | Node::Services | Node::Uplink => None,
     })
 }

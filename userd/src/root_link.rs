@@ -19,7 +19,7 @@ use netengine_proto::{
     plan::NetworkPlan,
     root::{
         Applied, Deleted, Feature, FlowProbe, FlowSeen, HeldProcess, HeldWorld, Hello, Observed, Program, ROOT_VERSION,
-        RootClient, RootError, RootEvents,
+        RootClient, RootError, RootEvents, UplinkOffer,
     },
     trust::Trust,
     wire,
@@ -286,6 +286,14 @@ impl RootLink {
                 Err(RootLinkError::Away)
             }
         }
+    }
+
+    /// See [`netengine_proto::root::Root::uplink_offer`].
+    ///
+    /// # Errors
+    /// [`RootLinkError`]
+    pub async fn uplink_offer(&self, owner: Uid) -> Result<UplinkOffer, RootLinkError> {
+        self.call(SHORT, |root, context| async move { root.uplink_offer(context, owner).await }).await
     }
 
     /// See [`netengine_proto::root::Root::prove_flows`].

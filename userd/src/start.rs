@@ -20,7 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::config::Config;
-use crate::{events::Bus, http, orchestrator::Orchestrator, root_link::RootLink, store::Store};
+use crate::{events::Bus, http, lab::Lab, orchestrator::Orchestrator, root_link::RootLink, store::Store};
 
 /// Responses under way at SIGTERM get this long.
 const FINISH_TIME: Duration = Duration::from_secs(5);
@@ -78,7 +78,8 @@ async fn serve(config: Config, sockets: sockets::Sockets, mut notify: notify::No
     let orchestrator = Orchestrator::new(Store::shut(bus.clone()), root, bus, &config);
     tasks.spawn(database::open_and_follow(orchestrator.clone(), config.database.clone(), stop.clone()));
 
-    let app = http::App::new(orchestrator.clone(), sockets.described());
+    let lab = Lab::new(config.lab_socket.clone());
+    let app = http::App::new(orchestrator.clone(), lab.clone(), sockets.described());
     for (listener, role) in sockets.listeners()? {
         let accept = http::accept_loop(listener, role, app.clone(), stop.clone());
         let stop = stop.clone();
@@ -99,6 +100,7 @@ async fn serve(config: Config, sockets: sockets::Sockets, mut notify: notify::No
     };
     notify.stopping();
     stop.cancel();
+    lab.runs().stop_all();
     tasks.close();
     let _ = tokio::time::timeout(FINISH_TIME, tasks.wait()).await;
     // Operations at work are durable; the next start finishes them.

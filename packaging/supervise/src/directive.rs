@@ -38,7 +38,7 @@ const KNOWN: &[(&str, &str, Effect)] = &[
     ("Service", "RemoveIPC RestrictRealtime RestrictSUIDSGID RestrictNamespaces LockPersonality", NotApplied),
     ("Service", "MemoryDenyWriteExecute RestrictAddressFamilies IPAddressDeny IPAddressAllow", NotApplied),
     ("Service", "SystemCallFilter SystemCallArchitectures SystemCallErrorNumber DevicePolicy DeviceAllow", NotApplied),
-    ("Service", "TasksMax MemoryMax OOMScoreAdjust", NotApplied),
+    ("Service", "TasksMax MemoryMax OOMScoreAdjust OOMPolicy", NotApplied),
 ];
 
 /// What becomes of a directive; `None` when it is unknown.

@@ -202,6 +202,7 @@ mod tests {
         for (name, program, capabilities, sockets, kept) in [
             ("netengine-rootd.service", "netengine-rootd", 4, 2, true),
             ("netengine-spawn.service", "netengine-rootd", 5, 1, false),
+            ("netengine-lab.service", "netengine-rootd", 7, 1, false),
             ("netengine-userd.service", "netengine-userd", 0, 2, false),
         ] {
             let unit = Unit::read(&units.join(name)).expect("readable");

@@ -221,7 +221,7 @@ pub(crate) fn pem(text: &str) -> Result<(), TextError> {
     let letters: Vec<u8> = body.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
     let data = letters.iter().rev().skip_while(|byte| **byte == b'=').count();
     let is_base64 = letters[..data].iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'));
-    let is_whole = letters.len() % 4 == 0 && letters.len() - data <= 2 && letters.len() >= 128;
+    let is_whole = letters.len().is_multiple_of(4) && letters.len() - data <= 2 && letters.len() >= 128;
     if is_base64 && is_whole && letters.starts_with(b"MI") { Ok(()) } else { Err(wrong()) }
 }
 

@@ -36,9 +36,9 @@ const DRIFT_TOLD: usize = 64;
 /// How much is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// What is not known, and what changed since it was seen.
+    /// What is not known, and what changed since it was seen, by what the kernel told.
     Changed,
-    /// Everything.
+    /// That, and of every namespace what the kernel tells nothing of when it changes: its settings.
     All,
 }
 
@@ -54,12 +54,14 @@ impl Broker {
         plan: &NetworkPlan,
     ) -> Result<Vec<Change>, RootError> {
         let fresh = self.create_namespaces(world, held, plan).await?;
+        world.take_stance(held, plan);
         let mut changes: Vec<_> = fresh.iter().map(|node| namespace_change(ChangeAction::Create, node)).collect();
         let alias = tag::alias(self.instance, world.owner, world.id);
         for round in 0.. {
             let unbuilt = if round == 0 { &fresh } else { &BTreeSet::new() };
             self.see(world.id, &mut held.nodes, &mut held.known, plan, Extent::Changed, unbuilt).await?;
-            let difference = diff(plan, &alias, held.known.seen());
+            let joined = self.joined(world, plan).await?;
+            let difference = diff(plan, &joined, &alias, held.known.seen());
             if let Some(conflict) = &difference.conflict {
                 let object = format!("{} in {}", conflict.name, conflict.node);
                 return Err(RootError::Kernel { operation: Operation::CreateLink, object, errno: nix::libc::EEXIST });
@@ -90,7 +92,7 @@ impl Broker {
         Ok(changes)
     }
 
-    /// Compares without doing anything. [`Extent::Changed`] relies on what the kernel tells of changes; settings of which it
+    /// Compares without doing anything. What was seen is still so where the kernel told of no change; settings of which it
     /// tells nothing are seen by [`Extent::All`] alone.
     ///
     /// # Errors
@@ -107,7 +109,8 @@ impl Broker {
         let alias = tag::alias(self.instance, world.owner, world.id);
         let absent = plan.nodes.iter().filter(|node| !nodes.contains_key(&node.node));
         let mut drift: Vec<_> = absent.map(|node| namespace_change(ChangeAction::Create, &node.node)).collect();
-        let difference = diff(plan, &alias, known.seen());
+        let joined = self.joined(world, plan).await?;
+        let difference = diff(plan, &joined, &alias, known.seen());
         drift.extend(difference.changes());
         Ok(Observed { drift, foreign: difference.foreign, objects: difference.objects })
     }
@@ -124,7 +127,7 @@ impl Broker {
         unbuilt: &BTreeSet<Node>,
     ) -> Result<(), RootError> {
         self.workers.watch.look().await?;
-        let mut stale = Vec::new();
+        let (mut stale, mut silent) = (Vec::new(), Vec::new());
         for node_plan in plan.nodes.iter().filter(|node| !unbuilt.contains(&node.node)) {
             let Some(node) = nodes.get_mut(&node_plan.node) else { continue };
             if node_plan.policy.is_some() && !node.hears_policy {
@@ -132,10 +135,21 @@ impl Broker {
             }
             let question = question(world, node.slot, plan, node_plan);
             let heard = self.workers.watch.take_facts(node.slot);
-            if extent == Extent::All || !known.is_current(node_plan, &question, &heard) {
+            if !known.is_current(node_plan, &question, &heard) {
                 known.forget(&node_plan.node);
                 stale.push((node_plan, node.slot, question));
+            } else if extent == Extent::All {
+                silent.push(node_plan);
             }
+        }
+        let held = &*nodes;
+        let equal = try_join_all(silent.iter().map(|node_plan| async move {
+            let node = held.get(&node_plan.node).ok_or(RootError::NotFound)?;
+            self.workers.settings_equal(&node.ns, settings(node_plan)).await
+        }))
+        .await?;
+        for (node_plan, equal) in silent.iter().zip(equal) {
+            known.learn_settings(&node_plan.node, equal);
         }
         if stale.is_empty() {
             return Ok(());
@@ -193,7 +207,7 @@ impl Broker {
 
     /// Looks at a world of which something was heard, and tells userd when its network differs from the plan.
     pub async fn look_at_changes(&self, world: &World) {
-        let mut held = world.held.lock().await;
+        let (_turn, mut held) = self.hold(world, false).await;
         self.workers.watch.begin_look(world.id);
         if held.gone || held.plan.is_none() {
             return;
@@ -274,12 +288,8 @@ impl Broker {
         held: &mut HeldWorld,
         plan: &NetworkPlan,
     ) -> Result<Vec<Change>, RootError> {
-        let extra: Vec<_> = held
-            .nodes
-            .keys()
-            .filter(|node| !plan.nodes.iter().any(|planned| planned.node == **node))
-            .cloned()
-            .collect();
+        let planned: BTreeSet<_> = plan.nodes.iter().map(|planned| &planned.node).collect();
+        let extra: Vec<_> = held.nodes.keys().filter(|node| !planned.contains(node)).cloned().collect();
         for node in &extra {
             self.end_processes_in(world.id, Some(node)).await?;
             self.release_node(world, held, node).await?;
@@ -312,16 +322,23 @@ impl Broker {
         fresh: &BTreeSet<Node>,
     ) -> Result<(), RootError> {
         let alias = tag::alias(self.instance, world.owner, world.id);
+        self.clear_far(difference).await?;
+        let actions = |node: &Node| difference.actions.get(node).map(Vec::as_slice).unwrap_or_default();
+        let is_touched = |node: &&NodePlan| fresh.contains(&node.node) || !actions(&node.node).is_empty();
+        let touched: Vec<&NodePlan> = plan.nodes.iter().filter(is_touched).collect();
         for step in [Step::Clear, Step::Make, Step::Set] {
-            try_join_all(plan.nodes.iter().map(|node_plan| async {
+            try_join_all(touched.iter().map(|node_plan| async {
                 let held_node = held.nodes.get(&node_plan.node).ok_or(RootError::NotFound)?;
-                let actions = difference.actions.get(&node_plan.node).map(Vec::as_slice).unwrap_or_default();
+                let actions = actions(&node_plan.node);
                 if step == Step::Clear {
                     self.prepare(world.id, held_node, plan, node_plan, actions).await?;
                 }
                 let mut operations: Vec<_> = actions
                     .iter()
-                    .filter_map(|action| operation(action, &alias, |node| held.nodes.get(node).map(|held| held.slot)))
+                    .filter_map(|action| {
+                        let slot = |node: &Node| held.nodes.get(node).map(|held| held.slot);
+                        operation(action, &alias, slot, |world| self.router(world))
+                    })
                     .filter(|(of, _)| *of == step)
                     .map(|(_, operation)| operation)
                     .collect();
@@ -391,9 +408,14 @@ enum Step {
 }
 
 /// The rtnetlink operation of an action, and the step it belongs to.
-fn operation(action: &Action, alias: &str, slot: impl Fn(&Node) -> Option<Slot>) -> Option<(Step, NetOperation)> {
+fn operation(
+    action: &Action,
+    alias: &str,
+    slot: impl Fn(&Node) -> Option<Slot>,
+    router: impl Fn(WorldId) -> Option<Slot>,
+) -> Option<(Step, NetOperation)> {
     Some(match action.clone() {
-        Action::Settings(_) | Action::Policy | Action::DeletePolicy => return None,
+        Action::Settings(_) | Action::Policy | Action::DeletePolicy | Action::DeleteFar { .. } => return None,
         Action::DeleteRoute(route) => (Step::Clear, NetOperation::DeleteRoute(route)),
         Action::DeleteRule(rule) => (Step::Clear, NetOperation::DeleteRule(rule)),
         Action::DeleteLink { index, name } => (Step::Clear, NetOperation::DeleteLink { index, name }),
@@ -403,6 +425,12 @@ fn operation(action: &Action, alias: &str, slot: impl Fn(&Node) -> Option<Slot>)
         Action::CreateBridge { index, name, mac } => (Step::Make, NetOperation::CreateBridge { index, name, mac }),
         Action::CreateCable { index, name, mac, peer, peer_index, peer_name, peer_mac } => {
             let peer = slot(&peer)?;
+            (Step::Make, NetOperation::CreateCable { index, name, mac, peer, peer_index, peer_name, peer_mac })
+        }
+        Action::CreateFar { index, name, mac, world, far_name, far_mac } => {
+            // Index 0: the kernel chooses one that is free there.
+            let (peer, peer_index) = (router(world)?, 0);
+            let (peer_name, peer_mac) = (far_name, far_mac);
             (Step::Make, NetOperation::CreateCable { index, name, mac, peer, peer_index, peer_name, peer_mac })
         }
         Action::SetLink { index, name, alias: set_alias, master, mac, up, .. } => {

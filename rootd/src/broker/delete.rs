@@ -29,6 +29,7 @@ impl Broker {
     /// The first [`RootError`]; the rest is tried all the same, and a later call goes on from there.
     pub async fn delete_world(&self, world: &World, held: &mut HeldWorld) -> Result<Deleted, RootError> {
         self.record(&[Record::Deleting { world: world.id, owner: world.owner }])?;
+        world.forget_stance();
         // What there is, seen before it goes: the report says what was removed, not what was planned.
         let mut removed = match self.observe_world(world, held, Extent::All).await {
             Ok(observed) => observed.objects,

@@ -86,6 +86,7 @@ fn empty_plan(world: WorldId) -> NetworkPlan {
         nodes: bounded(&[node(Node::Gateway), node(Node::Services)]),
         bridges: Bounded::default(),
         cables: Bounded::default(),
+        peers: Bounded::default(),
     }
 }
 

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::live::Live;
 
-const VERSION: &str = "netengine-rootd journal 2";
+const VERSION: &str = "netengine-rootd journal 3";
 /// A journal longer than this is rewritten with what still matters.
 const COMPACT_BYTES: u64 = 8 << 20;
 const RECORD_BYTES: usize = 4 << 20;

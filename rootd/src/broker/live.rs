@@ -82,8 +82,8 @@ mod tests {
             let (key, process) = (CallKey::from_bytes([other; 16]), ProcessId::from_bytes([other; 8]));
             match kind {
                 0 => {
-                    let (nodes, bridges, cables) = Default::default();
-                    Record::Plan { key, plan: NetworkPlan { world: id, owner, nodes, bridges, cables } }
+                    let (nodes, bridges, cables, peers) = Default::default();
+                    Record::Plan { key, plan: NetworkPlan { world: id, owner, nodes, bridges, cables, peers } }
                 }
                 1 => Record::Applied { world: id, key, applied: Applied { changes: vec![] } },
                 2 => Record::Trying { world: id },
@@ -122,6 +122,7 @@ mod tests {
             nodes: Bounded::default(),
             bridges: Bounded::default(),
             cables: Bounded::default(),
+            peers: Bounded::default(),
         };
         let mut live = Live::default();
         for record in [

@@ -147,6 +147,9 @@ impl Broker {
         if let Some(running) = running {
             return Ok(running.id);
         }
+        if program == Program::Uplink {
+            return self.start_uplink(key, world, held).await;
+        }
         let held_node = held.nodes.get(&node).ok_or(RootError::NotFound)?;
         let files = resolver_files(held, &node, &Trust::default());
         let id = ProcessId::from_bytes(random());
@@ -155,6 +158,8 @@ impl Broker {
             Program::Worldd => OurProgram::Worldd,
             Program::Gateway => OurProgram::Gateway,
             Program::Prober(host) => OurProgram::Prober(host),
+            // It runs in no namespace of the world.
+            Program::Uplink => return Err(RootError::NotFound),
         };
         // Router advertisements take a raw socket, and the program that sends them has no capability to open one.
         let input = match program {
@@ -164,6 +169,14 @@ impl Broker {
         let handed: Vec<_> = input.iter().map(AsFd::as_fd).collect();
         let request = SpawnRequest::Program { world: world.id, program, files };
         let process = self.spawn(about, &request, &held_node.ns, &handed).await?;
+        self.settled(&process).await
+    }
+
+    /// Waits until a process reports that it runs.
+    ///
+    /// # Errors
+    /// [`RootError::Kernel`]: it does not.
+    pub(super) async fn settled(&self, process: &Process) -> Result<ProcessId, RootError> {
         let settled = process.wait(|state| *state != State::Starting, START_TIME).await;
         let errno = match settled {
             Some(State::Running) => return Ok(process.id),
@@ -175,7 +188,7 @@ impl Broker {
                 nix::libc::ETIMEDOUT
             }
         };
-        let object = format!("{kind:?}").to_lowercase();
+        let object = format!("{:?}", process.kind).to_lowercase();
         Err(RootError::Kernel { operation: Operation::StartProgram, object, errno })
     }
 
@@ -190,6 +203,20 @@ impl Broker {
         ns: &OwnedFd,
         more: &[BorrowedFd<'_>],
     ) -> Result<Arc<Process>, RootError> {
+        let (process, far) = self.begin(about).await?;
+        let mut descriptors = vec![ns.as_fd(), far.as_fd()];
+        descriptors.extend_from_slice(more);
+        let spawned = self.workers.spawn(request, &descriptors).await;
+        drop(far);
+        // On failure the far end is closed everywhere, so the watcher sees the end and clears up.
+        spawned.map(|_| process)
+    }
+
+    /// Journals, and has the holder keep the leash. What comes back is for whoever starts the process: its end of the leash.
+    ///
+    /// # Errors
+    /// [`RootError`].
+    pub(super) async fn begin(self: &Arc<Self>, about: About) -> Result<(Arc<Process>, OwnedFd), RootError> {
         self.check_process_limits(&about)?;
         let key = HeldKey::Leash(about.world, about.id);
         let (near, far) = fds::pair(4096).map_err(hold_error)?;
@@ -198,12 +225,7 @@ impl Broker {
         self.holder.keep(key.clone(), process.leash.get_ref()).await.map_err(hold_error)?;
         self.processes().insert(process.id, process.clone());
         self.watch(process.clone());
-        let mut descriptors = vec![ns.as_fd(), far.as_fd()];
-        descriptors.extend_from_slice(more);
-        let spawned = self.workers.spawn(request, &descriptors).await;
-        drop(far);
-        // On failure the far end is closed everywhere, so the watcher sees the end and clears up.
-        spawned.map(|_| process)
+        Ok((process, far))
     }
 
     fn check_process_limits(&self, about: &About) -> Result<(), RootError> {
@@ -310,5 +332,6 @@ fn kind_of(program: &Program) -> ProcessKind {
         Program::Worldd => ProcessKind::Worldd,
         Program::Gateway => ProcessKind::Gateway,
         Program::Prober(_) => ProcessKind::Prober,
+        Program::Uplink => ProcessKind::Uplink,
     }
 }

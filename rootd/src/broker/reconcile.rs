@@ -41,6 +41,13 @@ pub struct Remembered {
     pub processes: HashMap<ProcessId, (ProcessKind, Node, Uid, Option<CallKey>)>,
 }
 
+impl Remembered {
+    /// It shall be gone: a deletion, or a first apply that was never answered.
+    fn is_unfinished(&self) -> bool {
+        self.deleting || self.last.is_none()
+    }
+}
+
 /// Folds the records into what is remembered. Pure.
 pub fn remember(records: Vec<Record>) -> BTreeMap<WorldId, Remembered> {
     let mut worlds: BTreeMap<WorldId, Remembered> = BTreeMap::new();
@@ -105,9 +112,16 @@ impl Broker {
                 let _ = self.holder.drop_key(key).await;
             }
         }
+        // Before any world is settled: a link to another world that is still to be settled stays.
+        for (id, remembered) in worlds.iter().filter(|(_, remembered)| !remembered.is_unfinished()) {
+            if let (Some((_, plan)), Some(world)) = (&remembered.plan, self.find_world(*id)) {
+                world.take_stance(&*world.held.lock().await, plan);
+            }
+        }
         for (id, remembered) in worlds {
             self.settle(id, remembered).await?;
         }
+        self.settle_all_joined().await;
         Ok(())
     }
 
@@ -178,7 +192,7 @@ impl Broker {
         let mut held = world.held.lock().await;
         held.last = remembered.last.clone();
         held.plan = remembered.plan.clone();
-        let unfinished = remembered.deleting || remembered.last.is_none();
+        let unfinished = remembered.is_unfinished();
         if remembered.tries >= TRIES {
             self.degrade(&world, "left alone after three starts that could not complete it; take it down");
             return Ok(());
@@ -232,6 +246,7 @@ mod tests {
             nodes: Bounded::default(),
             bridges: Bounded::default(),
             cables: Bounded::default(),
+            peers: Bounded::default(),
         };
         Record::Plan { key: CallKey::from_bytes([n; 16]), plan }
     }

@@ -15,13 +15,13 @@ use netengine_proto::{
     plan::NetworkPlan,
     root::{
         Applied, Deleted, Feature, FlowProbe, FlowSeen, HeldProcess, HeldWorld, Hello, NoticedBy, Observed, Program,
-        ROOT_VERSION, Root, RootError, RootEvents,
+        ROOT_VERSION, Root, RootError, RootEvents, UplinkOffer,
     },
     trust::Trust,
 };
 use tarpc::context::Context;
 
-use super::{converge::Extent, delete::is_principal, state::Broker};
+use super::{converge::Extent, delete::is_principal, state::Broker, uplink::check_allowed};
 use crate::plan::check::check;
 
 /// The service behind one connection.
@@ -69,20 +69,27 @@ impl Root for Service {
             return Err(RootError::Refused);
         }
         check(&plan).map_err(RootError::InvalidPlan)?;
+        check_allowed(&plan, &self.broker.config.allowance).map_err(RootError::InvalidPlan)?;
         detached(&self.broker.clone(), async move {
             let world = self.broker.world_or_new(plan.world, plan.owner)?;
-            let mut held = world.held.lock().await;
+            let (turn, mut held) = self.broker.hold(&world, !plan.peers.is_empty()).await;
             if held.gone {
                 return Err(RootError::Busy);
             }
-            self.broker.apply(key, &world, &mut held, plan).await
+            let named = plan.peers.iter().map(|peer| peer.world).chain(world.named()).collect();
+            let applied = self.broker.apply(key, &world, &mut held, plan).await;
+            drop(held);
+            if let Some(turn) = turn {
+                self.broker.settle_joined(&turn, &world, named).await;
+            }
+            applied
         })
         .await
     }
 
     async fn observe_network(self, _: Context, world: WorldId, owner: Uid) -> Result<Observed, RootError> {
         let world = self.broker.world(world, owner)?;
-        let mut held = world.held.lock().await;
+        let (_turn, mut held) = self.broker.hold(&world, false).await;
         let observed = self.broker.observe_world(&world, &mut held, Extent::All).await?;
         self.broker.tell_drift(&world, &mut held, observed.drift.clone(), NoticedBy::Look);
         Ok(observed)
@@ -92,6 +99,7 @@ impl Root for Service {
         detached(&self.broker.clone(), async move {
             // Absent is done, and so is a second call with the same or another key.
             let Ok(world) = self.broker.world(world, owner) else { return Ok(Deleted { removed: Vec::new() }) };
+            self.broker.part(&world).await;
             let mut held = world.held.lock().await;
             if held.gone {
                 return Ok(Deleted { removed: Vec::new() });
@@ -165,6 +173,10 @@ impl Root for Service {
 
     async fn features(self, _: Context) -> Result<Vec<Feature>, RootError> {
         detached(&self.broker.clone(), async move { self.broker.features().await }).await
+    }
+
+    async fn uplink_offer(self, _: Context, owner: Uid) -> Result<UplinkOffer, RootError> {
+        Ok(self.broker.uplink_offer(owner))
     }
 
     async fn prove_flows(

@@ -26,7 +26,7 @@ use super::{
     processes::Process,
     workers::Workers,
 };
-use crate::{config::Config, worker::message::Slot};
+use crate::{config::Config, plan::join::Stance, worker::message::Slot};
 
 /// All of it. Shared by every task of the broker.
 pub struct Broker {
@@ -44,6 +44,8 @@ pub struct Broker {
     pub gate: Gate,
     /// Room for work that goes on when its caller is gone ([`limits::ROOT_EFFECTS`]).
     pub effects: Arc<tokio::sync::Semaphore>,
+    /// Whoever holds this is the only one at work on links between worlds. Taken before any world's own lock.
+    pub joining: tokio::sync::Mutex<()>,
     journal: Mutex<Journal>,
     worlds: Mutex<HashMap<WorldId, Arc<World>>>,
     processes: Mutex<HashMap<ProcessId, Arc<Process>>>,
@@ -61,6 +63,8 @@ pub struct World {
     pub owner: Uid,
     /// Namespaces held.
     pub node_count: AtomicU32,
+    /// What other worlds may know of it, and its router's handle; nothing once it is being removed.
+    pub stance: Mutex<Option<(Arc<Stance>, Slot)>>,
     /// Why it does not equal its plan, if so.
     pub degraded: Mutex<Option<String>>,
     /// Everything else; whoever holds this lock is the only one at work on the world.
@@ -104,6 +108,7 @@ impl Broker {
             events: Events::default(),
             gate: Gate::default(),
             effects: Arc::new(tokio::sync::Semaphore::new(limits::ROOT_EFFECTS)),
+            joining: tokio::sync::Mutex::default(),
             journal: Mutex::new(journal),
             worlds: Mutex::default(),
             processes: Mutex::default(),
@@ -152,6 +157,7 @@ impl Broker {
             id,
             owner,
             node_count: AtomicU32::new(0),
+            stance: Mutex::new(None),
             degraded: Mutex::new(None),
             held: tokio::sync::Mutex::default(),
         });

@@ -131,11 +131,11 @@ impl Workers {
         }
     }
 
-    /// Opens a socket of a proof in a namespace: `Frames` or `Traces`.
+    /// Opens one socket in a namespace: `Frames`, `Traces` or `Uplink`.
     ///
     /// # Errors
     /// [`RootError`].
-    pub async fn open_proof(&self, ns: &OwnedFd, request: NsRequest) -> Result<OwnedFd, RootError> {
+    pub async fn open_in(&self, ns: &OwnedFd, request: NsRequest) -> Result<OwnedFd, RootError> {
         match self.ns(request, &[ns.as_fd()]).await? {
             (NsReply::Made, mut sockets) => sockets.pop().ok_or(RootError::Restarting),
             _ => Err(RootError::Restarting),

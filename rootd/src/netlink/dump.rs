@@ -7,12 +7,13 @@ use netlink_packet_core::NetlinkMessage;
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressMessage},
-    link::{InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage},
-    route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol},
+    link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol},
     rule::{RuleAction, RuleAttribute, RuleMessage},
 };
 
 use super::{
+    links,
     policy::MARK,
     request::ROUTE_PROTOCOL,
     socket::{Netlink, NetlinkError},
@@ -24,21 +25,16 @@ use crate::plan::observed::{Family, LinkKind, MAIN_TABLE, ObservedLink, Observed
 /// # Errors
 /// [`NetlinkError`] when the kernel refuses or answers what cannot be decoded.
 pub fn observe(socket: &mut Netlink, rules: bool) -> Result<ObservedNode, NetlinkError> {
-    let mut node = ObservedNode::default();
-    // Without the counters, which are much of what the kernel tells of a link and nothing that a plan says.
-    let mut links = LinkMessage::default();
-    links.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-    socket.dump(NetlinkMessage::from(RouteNetlinkMessage::GetLink(links)), |answer| {
-        if let RouteNetlinkMessage::NewLink(message) = answer {
-            node.links.push(link(&message));
-        }
-    })?;
+    let mut node = ObservedNode { links: links::dump(socket)?, ..ObservedNode::default() };
     socket.dump(NetlinkMessage::from(RouteNetlinkMessage::GetAddress(AddressMessage::default())), |answer| {
         if let RouteNetlinkMessage::NewAddress(message) = answer {
             node.addresses.extend(address(&message));
         }
     })?;
-    socket.dump(NetlinkMessage::from(RouteNetlinkMessage::GetRoute(RouteMessage::default())), |answer| {
+    let mut routes = RouteMessage::default();
+    // Those of our origin; each address brings some of the kernel's own.
+    routes.header.protocol = RouteProtocol::from(ROUTE_PROTOCOL);
+    socket.dump(NetlinkMessage::from(RouteNetlinkMessage::GetRoute(routes)), |answer| {
         if let RouteNetlinkMessage::NewRoute(message) = answer {
             node.routes.extend(route(&message));
         }
@@ -139,7 +135,10 @@ pub(crate) fn route(message: &RouteMessage) -> Option<TableRoute> {
     let any: IpAddr =
         if is_v4 { std::net::Ipv4Addr::UNSPECIFIED.into() } else { std::net::Ipv6Addr::UNSPECIFIED.into() };
     let to = IpNet::new(to.unwrap_or(any), message.header.destination_prefix_length).ok()?;
-    let link = link.filter(|_| table != MAIN_TABLE);
+    // Of the main table's only those name a link whose next hop is on none of our networks (`netlink::request::route`).
+    let is_far = message.header.flags.contains(RouteFlags::Onlink)
+        || matches!(via, Some(IpAddr::V6(v6)) if v6.is_unicast_link_local());
+    let link = link.filter(|_| table != MAIN_TABLE || is_far);
     Some(TableRoute { table, to, via, link })
 }
 

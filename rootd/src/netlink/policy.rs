@@ -17,7 +17,9 @@ use super::socket::{Netlink, NetlinkError};
 use model::{Family, Table};
 
 mod compare;
+mod delta;
 mod encode;
+mod held;
 pub mod model;
 mod ports;
 mod raw;
@@ -26,7 +28,10 @@ mod router;
 mod tests;
 mod text;
 pub mod trace;
+mod uplink;
 
+pub use held::Held;
+pub use ports::link_local;
 pub use router::MARK;
 pub use text::RuleText;
 

@@ -8,7 +8,7 @@ use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope},
     link::{BridgeStpState, InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
-    route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType},
+    route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType},
     rule::{RuleAction, RuleAttribute, RuleMessage},
 };
 
@@ -174,6 +174,10 @@ fn route(route: &TableRoute) -> RouteMessage {
     message.header.scope = if route.via.is_some() { RouteScope::Universe } else { RouteScope::Link };
     message.header.kind = RouteType::Unicast;
     message.attributes.push(RouteAttribute::Table(route.table));
+    // A next hop that is on none of our networks, and on this link by the plan's word (ip-route(8), `onlink`).
+    if route.table == MAIN_TABLE && route.link.is_some() && route.via.is_some_and(|via| via.is_ipv4()) {
+        message.header.flags |= RouteFlags::Onlink;
+    }
     if route.to.prefix_len() > 0 {
         message.attributes.push(RouteAttribute::Destination(to));
     }

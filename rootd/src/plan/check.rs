@@ -9,9 +9,11 @@ use ipnet::IpNet;
 use netengine_proto::{
     limits,
     net::IfName,
-    plan::{FlowKind, NetworkPlan, Node, Policy},
+    plan::{FlowKind, NetworkPlan, Node, Policy, peer_link},
     root::PlanFault,
 };
+
+use super::uplink;
 
 /// Checks that the plan does not contradict itself. Bounds and grammars hold by its types already.
 ///
@@ -24,6 +26,7 @@ pub fn check(plan: &NetworkPlan) -> Result<(), PlanFault> {
             return Err(PlanFault::DuplicateNode(node.node.to_string()));
         }
     }
+    let links: Vec<IfName> = plan.peers.iter().map(|peer| peer_link(peer.world)).collect();
     let mut seen = Seen::default();
     for bridge in plan.bridges.iter() {
         seen.link(&nodes, &bridge.node, &bridge.name)?;
@@ -42,6 +45,7 @@ pub fn check(plan: &NetworkPlan) -> Result<(), PlanFault> {
         }
         seen.addresses(&end.node, end.addresses.iter().map(|a| a.net()))?;
     }
+    seen.peers(plan, &links)?;
     for node in plan.nodes.iter() {
         for route in node.routes.iter() {
             if is_special(route.to) {
@@ -65,9 +69,26 @@ pub fn check(plan: &NetworkPlan) -> Result<(), PlanFault> {
                 return Err(PlanFault::SourceRoutes(node.node.to_string()));
             }
             seen.policy(&node.node, policy)?;
+            if !uplink::is_apart(policy) {
+                return Err(PlanFault::Uplink);
+            }
         }
     }
-    Ok(())
+    uplink::check(plan)
+}
+
+/// A network that overlaps another one. Networks nest or lie apart, so that in order of their first address and then of
+/// size each is compared with the widest one around it alone.
+fn overlap(mut nets: Vec<IpNet>) -> Option<IpNet> {
+    nets.sort_unstable_by_key(|net| (net.network(), net.prefix_len()));
+    let mut around: Option<IpNet> = None;
+    for net in nets {
+        if around.is_some_and(|around| around.contains(&net.network())) {
+            return Some(net);
+        }
+        around = Some(net);
+    }
+    None
 }
 
 /// Whether a route leads where no world's network is. The default route does not.
@@ -95,6 +116,33 @@ struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
+    /// Whether each other world is another one, and all networks within reach of the router lie apart. A router whose
+    /// policy is missing joins nothing. `links` are those to the worlds, in their order.
+    fn peers(&mut self, plan: &'a NetworkPlan, links: &'a [IfName]) -> Result<(), PlanFault> {
+        if plan.peers.is_empty() {
+            return Ok(());
+        }
+        let router = plan.nodes.iter().find(|node| node.node == Node::Gateway && node.policy.is_some());
+        let router = &router.ok_or_else(|| PlanFault::MissingNode(Node::Gateway.to_string()))?.node;
+        let mut nets: Vec<IpNet> = self.nets.get(router).into_iter().flatten().copied().collect();
+        for (peer, link) in plan.peers.iter().zip(links) {
+            let is_sound = peer.world != plan.world && !is_special(IpAddr::V4(peer.via).into()) && !peer.networks.is_empty();
+            if !is_sound || !self.links.insert((router, link)) {
+                return Err(PlanFault::Peer(peer.world.to_string()));
+            }
+            for network in peer.networks.iter() {
+                if network.prefix_len() == 0 || is_special(*network) {
+                    return Err(PlanFault::SpecialRoute(network.to_string()));
+                }
+                nets.push(network.trunc());
+            }
+        }
+        match overlap(nets) {
+            Some(network) => Err(PlanFault::PeerOverlap(network.to_string())),
+            None => Ok(()),
+        }
+    }
+
     /// Whether a policy names links of its node, each domain once and none that may forward everything.
     fn policy(&self, node: &Node, policy: &Policy) -> Result<(), PlanFault> {
         let known = |name: &IfName| match self.links.contains(&(node, name)) {

@@ -4,17 +4,19 @@
 //! crash). A link with a planned name that is not ours is never adopted: it is a conflict. Addresses on our links
 //! and routes of our origin follow the plan exactly; all else is foreign and stays.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netengine_proto::{
+    ids::WorldId,
     net::{IfAddr, IfName, Mac},
     plan::{CableEnd, CablePlan, NetworkPlan, Node, NodePlan},
     root::{Change, ChangeAction, ObjectKind, ObjectName},
 };
 
 use super::{
-    observed::{LinkKind, ObservedLink, ObservedNode, RoutingRule, TableRoute},
+    join::Joined,
+    observed::{LinkKind, MAIN_TABLE, ObservedLink, ObservedNode, RoutingRule, TableRoute},
     settings::Settings,
 };
 use crate::netlink::{policy::TableState, request::LINK_GROUP};
@@ -43,6 +45,10 @@ pub enum Action {
     DeleteLink { index: u32, name: String },
     CreateBridge { index: u32, name: IfName, mac: Mac },
     CreateCable { index: u32, name: IfName, mac: Mac, peer: Node, peer_index: u32, peer_name: IfName, peer_mac: Mac },
+    /// Removes what is left of a cable in another world's router.
+    DeleteFar { world: WorldId, index: u32, name: String },
+    /// Makes a cable to another world's router, which chooses the index of its end.
+    CreateFar { index: u32, name: IfName, mac: Mac, world: WorldId, far_name: IfName, far_mac: Mac },
     SetLink { index: u32, name: String, created: bool, alias: bool, master: Option<u32>, mac: Option<Mac>, up: bool },
     AddAddress { index: u32, name: String, address: IfAddr },
     AddRoute(TableRoute),
@@ -99,6 +105,8 @@ fn change(node: &Node, action: &Action) -> Option<Change> {
         }
         Action::DeleteLink { name: link, .. } => (Delete, name(node, ObjectKind::Link, link)),
         Action::CreateBridge { name: link, .. } => (Create, name(node, ObjectKind::Bridge, link.as_str())),
+        Action::DeleteFar { name: link, .. } => (Delete, name(node, ObjectKind::Link, link)),
+        Action::CreateFar { name: link, .. } => (Create, name(node, ObjectKind::Link, link.as_str())),
         Action::CreateCable { name: link, .. } => (Create, name(node, ObjectKind::Link, link.as_str())),
         Action::SetLink { created: true, .. } => return None,
         Action::SetLink { name: link, .. } => (Alter, name(node, ObjectKind::Link, link)),
@@ -115,8 +123,17 @@ struct Wanted<'a> {
     addresses: &'a [IfAddr],
 }
 
-/// Links of one node by plan: bridges first, then cable ends, each with the number of its cable.
-fn wanted<'a>(plan: &'a NetworkPlan) -> BTreeMap<&'a Node, Vec<(Wanted<'a>, Option<usize>)>> {
+/// The number of the cable to the `nth` joined world: behind those of the plan.
+fn far_cable(plan: &NetworkPlan, nth: usize) -> usize {
+    plan.cables.len() + nth
+}
+
+/// Links of one node by plan: bridges first, then cable ends, each with the number of its cable, then those to the
+/// routers of joined worlds.
+fn wanted<'a>(
+    plan: &'a NetworkPlan,
+    joined: &'a [Joined],
+) -> BTreeMap<&'a Node, Vec<(Wanted<'a>, Option<usize>)>> {
     let mut nodes: BTreeMap<&Node, Vec<(Wanted<'_>, Option<usize>)>> = BTreeMap::new();
     for node in plan.nodes.iter() {
         nodes.insert(&node.node, Vec::new());
@@ -143,13 +160,21 @@ fn wanted<'a>(plan: &'a NetworkPlan) -> BTreeMap<&'a Node, Vec<(Wanted<'a>, Opti
             nodes.entry(&end.node).or_default().push((link, Some(cable)));
         }
     }
+    if let Some(router) = nodes.get_mut(&Node::Gateway) {
+        for (nth, peer) in joined.iter().enumerate() {
+            let link =
+                Wanted { name: &peer.link, kind: LinkKind::Veth, mac: peer.mac, bridge: None, addresses: &[] };
+            router.push((link, Some(far_cable(plan, nth))));
+        }
+    }
     nodes
 }
 
-/// Compares `plan` with what was seen; a node absent from `seen` is a namespace that was just made and is empty.
-pub fn diff(plan: &NetworkPlan, alias: &str, seen: &BTreeMap<Node, Seen>) -> Difference {
+/// Compares `plan`, with the worlds `joined` by it, with what was seen; a node absent from `seen` is a namespace that was
+/// just made and is empty.
+pub fn diff(plan: &NetworkPlan, joined: &[Joined], alias: &str, seen: &BTreeMap<Node, Seen>) -> Difference {
     let mut difference = Difference::default();
-    let wanted = wanted(plan);
+    let wanted = wanted(plan, joined);
     let mut links = Links::default();
     for node_plan in plan.nodes.iter() {
         let node = &node_plan.node;
@@ -162,7 +187,7 @@ pub fn diff(plan: &NetworkPlan, alias: &str, seen: &BTreeMap<Node, Seen>) -> Dif
         let end = |end: &'_ CableEnd| links.usable.get(&(&end.node, &end.name)).map(|link| (link.index, link.peer));
         matches!((end(&cable.a), end(&cable.b)), (Some(a), Some(b)) if a.1 == b.0 && b.1 == a.0)
     };
-    let broken: BTreeSet<usize> =
+    let mut broken: BTreeSet<usize> =
         plan.cables.iter().enumerate().filter(|(_, cable)| !is_cable(cable)).map(|(number, _)| number).collect();
     for number in &broken {
         let cable = &plan.cables[*number];
@@ -173,9 +198,23 @@ pub fn diff(plan: &NetworkPlan, alias: &str, seen: &BTreeMap<Node, Seen>) -> Dif
             }
         }
     }
+    for (nth, peer) in joined.iter().enumerate() {
+        let own = links.usable.get(&(&Node::Gateway, &peer.link)).copied();
+        if own.zip(peer.far).is_some_and(|(own, (index, other))| own.peer == index && other == own.index) {
+            continue;
+        }
+        broken.insert(far_cable(plan, nth));
+        let router = difference.actions.entry(Node::Gateway).or_default();
+        if let Some(link) = links.usable.remove(&(&Node::Gateway, &peer.link)) {
+            router.push(Action::DeleteLink { index: link.index, name: link.name.clone() });
+        }
+        if let Some((index, _)) = peer.far {
+            router.push(Action::DeleteFar { world: peer.world, index, name: peer.far_link.to_string() });
+        }
+    }
     for node_plan in plan.nodes.iter() {
         let node = &node_plan.node;
-        let actions = node_actions(node_plan, &wanted[node], &broken, plan, &mut links, seen.get(node));
+        let actions = node_actions(node_plan, &wanted[node], &broken, (plan, joined), &mut links, seen.get(node));
         difference.actions.entry(node.clone()).or_default().extend(actions);
         report(node_plan, &wanted[node], &links, seen.get(node), &mut difference.objects);
     }
@@ -204,15 +243,17 @@ impl<'a> Links<'a> {
         difference: &mut Difference,
     ) {
         let taken = self.taken.entry(node).or_default();
+        let by_name: HashMap<&str, &Wanted<'a>> =
+            wanted.iter().rev().map(|(wanted, _)| (wanted.name.as_str(), wanted)).collect();
         for link in observed {
             taken.insert(link.index);
             if matches!(link.kind, LinkKind::Loopback | LinkKind::KernelTunnel) {
                 continue;
             }
             let ours = link.alias.as_deref() == Some(alias) || (link.alias.is_none() && link.group == LINK_GROUP);
-            let planned = wanted.iter().find(|(wanted, _)| wanted.name.as_str() == link.name);
+            let planned = by_name.get(link.name.as_str()).copied();
             match (ours, planned) {
-                (true, Some((wanted, _))) if wanted.kind == link.kind => {
+                (true, Some(wanted)) if wanted.kind == link.kind => {
                     self.usable.insert((node, wanted.name), link);
                 }
                 (true, _) => {
@@ -249,7 +290,7 @@ fn node_actions<'a>(
     node_plan: &'a NodePlan,
     wanted: &[(Wanted<'a>, Option<usize>)],
     broken: &BTreeSet<usize>,
-    plan: &'a NetworkPlan,
+    (plan, joined): (&'a NetworkPlan, &'a [Joined]),
     links: &mut Links<'a>,
     seen: Option<&Seen>,
 ) -> Vec<Action> {
@@ -268,11 +309,29 @@ fn node_actions<'a>(
         (None, TableState::Differs) => actions.push(Action::DeletePolicy),
         _ => {}
     }
-    let (routes, rules) = wanted_routes(node_plan, links);
-    actions.extend(observed.rules.iter().filter(|rule| !rules.contains(rule)).copied().map(Action::DeleteRule));
-    actions.extend(observed.routes.iter().filter(|route| !routes.contains(route)).copied().map(Action::DeleteRoute));
+    let (mut routes, rules) = wanted_routes(node_plan, links);
+    if *node == Node::Gateway {
+        routes.extend(joined.iter().flat_map(|peer| far_routes(peer, links)));
+    }
+    let wanted_rules: BTreeSet<_> = rules.iter().copied().collect();
+    let wanted_routes: BTreeSet<_> = routes.iter().copied().collect();
+    let is_left = |rule: &&RoutingRule| !wanted_rules.contains(rule);
+    actions.extend(observed.rules.iter().filter(is_left).copied().map(Action::DeleteRule));
+    let is_left = |route: &&TableRoute| !wanted_routes.contains(route);
+    actions.extend(observed.routes.iter().filter(is_left).copied().map(Action::DeleteRoute));
     for (link, cable) in wanted {
-        if let Some(cable) = cable {
+        if let Some(peer) = cable.and_then(|cable| joined.get(cable.checked_sub(plan.cables.len())?)) {
+            if cable.is_some_and(|cable| broken.contains(&cable)) {
+                actions.push(Action::CreateFar {
+                    index: links.index(node, link.name),
+                    name: link.name.clone(),
+                    mac: link.mac,
+                    world: peer.world,
+                    far_name: peer.far_link.clone(),
+                    far_mac: peer.far_mac,
+                });
+            }
+        } else if let Some(cable) = cable {
             let CableEnds { first, other } = ends(plan, *cable, node, link.name);
             if broken.contains(cable) && first {
                 actions.push(Action::CreateCable {
@@ -293,11 +352,14 @@ fn node_actions<'a>(
             });
         }
     }
+    let held = addresses_by_link(observed);
     for (link, _) in wanted {
-        actions.extend(link_actions(node, link, links, observed));
+        actions.extend(link_actions(node, link, links, &held));
     }
-    actions.extend(routes.into_iter().filter(|route| !observed.routes.contains(route)).map(Action::AddRoute));
-    actions.extend(rules.into_iter().filter(|rule| !observed.rules.contains(rule)).map(Action::AddRule));
+    let there: BTreeSet<_> = observed.routes.iter().collect();
+    actions.extend(routes.into_iter().filter(|route| !there.contains(route)).map(Action::AddRoute));
+    let there: BTreeSet<_> = observed.rules.iter().collect();
+    actions.extend(rules.into_iter().filter(|rule| !there.contains(rule)).map(Action::AddRule));
     actions
 }
 
@@ -320,6 +382,18 @@ fn wanted_routes<'a>(node_plan: &'a NodePlan, links: &mut Links<'a>) -> (Vec<Tab
     (routes, rules)
 }
 
+/// The routes to a joined world's networks. Its router's addresses are on no network of ours, so each names the link.
+fn far_routes<'a>(peer: &'a Joined, links: &mut Links<'a>) -> Vec<TableRoute> {
+    let link = Some(links.index(&Node::Gateway, &peer.link));
+    let route = |(to, via): &(ipnet::IpNet, std::net::IpAddr)| TableRoute {
+        table: MAIN_TABLE,
+        to: *to,
+        via: Some(*via),
+        link,
+    };
+    peer.routes.iter().map(route).collect()
+}
+
 struct CableEnds<'a> {
     first: bool,
     other: &'a CableEnd,
@@ -331,7 +405,21 @@ fn ends<'a>(plan: &'a NetworkPlan, cable: usize, node: &Node, link: &IfName) -> 
     CableEnds { first, other: if first { &cable.b } else { &cable.a } }
 }
 
-fn link_actions<'a>(node: &'a Node, link: &Wanted<'a>, links: &mut Links<'a>, observed: &ObservedNode) -> Vec<Action> {
+/// The addresses of each link, by its index.
+fn addresses_by_link(observed: &ObservedNode) -> HashMap<u32, Vec<IpNet>> {
+    let mut held: HashMap<u32, Vec<IpNet>> = HashMap::new();
+    for (index, net) in &observed.addresses {
+        held.entry(*index).or_default().push(*net);
+    }
+    held
+}
+
+fn link_actions<'a>(
+    node: &'a Node,
+    link: &Wanted<'a>,
+    links: &mut Links<'a>,
+    held: &HashMap<u32, Vec<IpNet>>,
+) -> Vec<Action> {
     let mut actions = Vec::new();
     let found = links.usable.get(&(node, link.name)).copied();
     let index = links.index(node, link.name);
@@ -352,10 +440,11 @@ fn link_actions<'a>(node: &'a Node, link: &Wanted<'a>, links: &mut Links<'a>, ob
     }
     let present: BTreeSet<_> = match found {
         None => BTreeSet::new(),
-        Some(_) => observed.addresses.iter().filter(|(on, _)| *on == index).map(|(_, net)| *net).collect(),
+        Some(_) => held.get(&index).into_iter().flatten().copied().collect(),
     };
+    let planned: BTreeSet<_> = link.addresses.iter().map(|address| address.net()).collect();
     for net in &present {
-        if !link.addresses.iter().any(|address| address.net() == *net) {
+        if !planned.contains(net) {
             // What cannot be one of our addresses was put there by hand; the link is ours, so it goes too.
             if let Ok(address) = IfAddr::new(*net) {
                 actions.push(Action::DeleteAddress { index, name: link_name.clone(), address });
@@ -378,12 +467,13 @@ fn report(
     let node = &node_plan.node;
     let Some(seen) = seen else { return };
     objects.push(name(node, ObjectKind::Namespace, node.to_string()));
+    let held = addresses_by_link(&seen.node);
     for (link, _) in wanted {
         if let Some(found) = links.usable.get(&(node, link.name)) {
             let kind = if link.kind == LinkKind::Bridge { ObjectKind::Bridge } else { ObjectKind::Link };
             objects.push(name(node, kind, link.name.as_str()));
-            let own = seen.node.addresses.iter().filter(|(index, _)| *index == found.index);
-            objects.extend(own.map(|(_, net)| name(node, ObjectKind::Address, format!("{} {net}", link.name))));
+            let own = held.get(&found.index).into_iter().flatten();
+            objects.extend(own.map(|net| name(node, ObjectKind::Address, format!("{} {net}", link.name))));
         }
     }
     objects.extend(seen.node.routes.iter().map(|r| name(node, ObjectKind::Route, r.to_string())));

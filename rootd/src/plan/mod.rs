@@ -2,10 +2,12 @@
 
 pub mod check;
 pub mod diff;
+pub mod join;
 pub mod observed;
 pub mod path;
 pub mod settings;
 pub mod tag;
+pub mod uplink;
 
 #[cfg(test)]
 mod tests;

@@ -31,7 +31,7 @@ pub struct TableRoute {
     pub to: IpNet,
     /// The next hop; none for what is on the link.
     pub via: Option<IpAddr>,
-    /// The link, where the route names one; routes of the main table are found by their next hop.
+    /// The link, where the route names one; most routes of the main table are found by their next hop.
     pub link: Option<u32>,
 }
 

@@ -73,7 +73,8 @@ fn plan(hosts: u8) -> NetworkPlan {
         addresses: bounded(vec![address("10.0.0.1/24")]),
     }];
     let (world, owner) = (WorldId::from_bytes([0; 8]), Uid(1000));
-    NetworkPlan { world, owner, nodes: bounded(nodes), bridges: bounded(bridges), cables: bounded(cables) }
+    let (nodes, bridges, cables, peers) = (bounded(nodes), bounded(bridges), bounded(cables), Bounded::default());
+    NetworkPlan { world, owner, nodes, bridges, cables, peers }
 }
 
 /// A model of the kernel: what the actions of a diff make of a node.
@@ -172,7 +173,7 @@ impl Model {
 
     fn converge(&mut self, plan: &NetworkPlan) -> usize {
         for round in 0..5 {
-            let difference = diff(plan, ALIAS, &self.0);
+            let difference = diff(plan, &[], ALIAS, &self.0);
             assert_eq!(difference.conflict, None);
             if difference.is_empty() && self.0.len() == plan.nodes.len() {
                 return round;
@@ -197,7 +198,7 @@ fn a_link_that_is_not_ours_is_a_conflict_and_is_never_touched() {
     let gateway = model.node(&Node::Gateway);
     let taken = gateway.node.links.iter_mut().find(|l| l.name == "nebr0").expect("the bridge");
     taken.alias = Some("somebody's".into());
-    let difference = diff(&plan(1), ALIAS, &model.0);
+    let difference = diff(&plan(1), &[], ALIAS, &model.0);
     assert_eq!(difference.conflict.map(|object| object.name), Some("nebr0".into()));
     assert!(difference.actions.is_empty(), "{:?}", difference.actions);
 }
@@ -206,7 +207,7 @@ fn a_link_that_is_not_ours_is_a_conflict_and_is_never_touched() {
 fn a_smaller_plan_removes_what_is_too_much_and_leaves_the_rest() {
     let mut model = Model::default();
     model.converge(&plan(3));
-    let difference = diff(&plan(2), ALIAS, &model.0);
+    let difference = diff(&plan(2), &[], ALIAS, &model.0);
     let all: Vec<_> = difference.actions.values().flatten().collect();
     assert!(matches!(all[..], [Action::DeleteLink { name, .. }] if name == "nep2"), "{all:?}");
 }
@@ -222,9 +223,9 @@ fn ends_of_two_cables_under_one_name_each_are_no_cable() {
     for (link, index) in [(1, b), (2, a)] {
         gateway[link].index = index;
     }
-    assert!(!diff(&plan, ALIAS, &model.0).is_empty());
+    assert!(!diff(&plan, &[], ALIAS, &model.0).is_empty());
     model.converge(&plan);
-    assert!(diff(&plan, ALIAS, &model.0).is_empty());
+    assert!(diff(&plan, &[], ALIAS, &model.0).is_empty());
 }
 
 fn damage() -> impl Strategy<Value = Vec<(u8, prop::sample::Index)>> {

@@ -14,6 +14,8 @@ pub enum Allow<'a> {
     Directory(&'a Path),
     /// Reading and writing files below this open directory.
     Settings(&'a OwnedFd),
+    /// Signals to processes that were started before, whose user must be one's own all the same.
+    Signals,
 }
 
 /// How much of it the kernel enforces.
@@ -33,12 +35,14 @@ pub enum Level {
 /// Whatever the kernel refuses. A kernel without Landlock is not an error; the level tells.
 pub fn restrict(allowed: &[Allow<'_>]) -> io::Result<Level> {
     let abi = ABI::V6;
+    let keeps_signals = allowed.iter().any(|allow| matches!(allow, Allow::Signals));
+    let scope = if keeps_signals { Scope::AbstractUnixSocket.into() } else { Scope::from_all(abi) };
     let build = || -> Result<Level, Box<dyn std::error::Error + Send + Sync>> {
         let mut rules = Ruleset::default()
             .set_compatibility(CompatLevel::BestEffort)
             .handle_access(AccessFs::from_all(abi))?
             .handle_access(AccessNet::from_all(abi))?
-            .scope(Scope::from_all(abi))?
+            .scope(scope)?
             .create()?;
         for allow in allowed {
             rules = match allow {
@@ -51,6 +55,7 @@ pub fn restrict(allowed: &[Allow<'_>]) -> io::Result<Level> {
                     let access = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::ReadDir;
                     rules.add_rule(PathBeneath::new(directory, access))?
                 }
+                Allow::Signals => rules,
             };
         }
         Ok(match rules.restrict_self()?.ruleset {

@@ -69,6 +69,7 @@ pub fn lock_lab() -> io::Result<()> {
         Capability::CAP_SYS_ADMIN,
         Capability::CAP_NET_ADMIN,
         Capability::CAP_NET_RAW,
+        Capability::CAP_NET_BIND_SERVICE,
         Capability::CAP_SETUID,
         Capability::CAP_SETGID,
         Capability::CAP_SETPCAP,
@@ -106,13 +107,13 @@ pub fn lock_probe() -> io::Result<()> {
     seccomp::install(seccomp::Role::Probe)
 }
 
-/// An uplink's relay: nothing at all; its sockets were opened before, and passt(1) was started before.
+/// An uplink's relay: its sockets were opened before, and passt(1) was started before; it may end that one by its descriptor.
 ///
 /// # Errors
 /// As [`lock_broker`].
 pub fn lock_uplink() -> io::Result<()> {
     caps::keep(&[])?;
-    landlock::restrict(&[])?;
+    landlock::restrict(&[landlock::Allow::Signals])?;
     seccomp::install(seccomp::Role::Uplink)
 }
 

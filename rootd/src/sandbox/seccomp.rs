@@ -233,6 +233,7 @@ const NS: &[Rule] = &[
     (libc::SYS_socket, Equals(0, libc::AF_NETLINK as u64)),    // sockets inside it
     (libc::SYS_socket, Exactly(SOLICITATIONS)),                // a router's raw ICMPv6 socket, no other raw one
     (libc::SYS_setsockopt, Equals(1, libc::IPPROTO_ICMPV6 as u64)), // its filter
+    (libc::SYS_setsockopt, Equals(1, libc::SOL_NETLINK as u64)), // dumps of what is asked for alone
     (libc::SYS_bind, Equals(2, size_of::<libc::sockaddr_nl>() as u64)), // joining their groups
     (libc::SYS_socket, Exactly(FRAMES)),                       // frames of a proof, no other packet socket
     (libc::SYS_setsockopt, Equals(1, libc::SOL_SOCKET as u64)), // their filter, room for traces

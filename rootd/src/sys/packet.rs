@@ -17,6 +17,11 @@ use super::netns::{self, Netlink};
 /// carry. It is no fence: whoever else sets it is traced for as long as a proof runs, and counts for nothing without a nonce.
 pub const DSCP: u8 = 42;
 
+/// What a frame of a proof that is not of IP carries behind the first [`TAG_OFFSET`] bytes of its body, before its nonce.
+pub const TAG: [u8; 4] = *b"nepf";
+/// Behind an ARP packet of Ethernet and IPv4 (RFC 826), where others only pad.
+pub const TAG_OFFSET: usize = 28;
+
 /// Reports of a batch fit: 1,024 probes cause about ten each, and one takes a kilobyte of the kernel.
 const TRACE_BUFFER: libc::c_int = 8 << 20;
 /// `NFNLGRP_NFTRACE` (linux/netfilter/nfnetlink.h).
@@ -36,6 +41,15 @@ pub fn traces() -> io::Result<OwnedFd> {
 /// Opens a socket that sends and receives frames of the link `name` in the calling thread's namespace. It receives those
 /// alone whose code point is [`DSCP`]. Needs CAP_NET_RAW.
 pub fn link(name: &IfName) -> io::Result<OwnedFd> {
+    bound(name, attach_filter)
+}
+
+/// As [`link`], with every frame that arrives by the link, and none that leaves by it.
+pub fn uplink(name: &IfName) -> io::Result<OwnedFd> {
+    bound(name, |socket| set(socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1))
+}
+
+fn bound(name: &IfName, prepare: impl FnOnce(&OwnedFd) -> io::Result<()>) -> io::Result<OwnedFd> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: no pointer is passed; protocol 0 receives nothing until the socket is bound.
     let fd = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
@@ -45,7 +59,7 @@ pub fn link(name: &IfName) -> io::Result<OwnedFd> {
     // SAFETY: the kernel just made this descriptor for us.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     let index = index_of(&socket, name)?;
-    attach_filter(&socket)?;
+    prepare(&socket)?;
     let address = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
         sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
@@ -85,8 +99,9 @@ fn attach_filter(socket: &OwnedFd) -> io::Result<()> {
     option(socket, libc::SO_ATTACH_FILTER, &program)
 }
 
-/// IPv4 and IPv6 frames whose code point is [`DSCP`] (linux/filter.h).
-fn filter() -> [libc::sock_filter; 11] {
+/// IPv4 and IPv6 frames whose code point is [`DSCP`], and others with [`TAG`] (linux/filter.h).
+fn filter() -> [libc::sock_filter; 13] {
+    const WORD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     const HALF: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_ABS) as u16;
     const BYTE: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
     const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
@@ -98,22 +113,28 @@ fn filter() -> [libc::sock_filter; 11] {
         step(EQUAL, 0, 3, ETHERTYPE_IPV4),
         step(BYTE, 0, 0, 15),
         step(AND, 0, 0, 0xfc),
-        step(EQUAL, 4, 5, u32::from(DSCP) << 2),
-        step(EQUAL, 0, 4, ETHERTYPE_IPV6),
+        step(EQUAL, 6, 7, u32::from(DSCP) << 2),
+        step(EQUAL, 0, 3, ETHERTYPE_IPV6),
         step(HALF, 0, 0, 14),
         step(AND, 0, 0, 0x0fc0),
-        step(EQUAL, 0, 1, u32::from(DSCP) << 6),
+        step(EQUAL, 2, 3, u32::from(DSCP) << 6),
+        step(WORD, 0, 0, 14 + TAG_OFFSET as u32),
+        step(EQUAL, 0, 1, u32::from_be_bytes(TAG)),
         step(RETURN, 0, 0, u32::MAX),
         step(RETURN, 0, 0, 0),
     ]
 }
 
 fn option<T>(socket: &OwnedFd, name: libc::c_int, value: &T) -> io::Result<()> {
+    set(socket, libc::SOL_SOCKET, name, value)
+}
+
+fn set<T>(socket: &OwnedFd, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
     // SAFETY: callers pass the type that the option takes; pointer and length describe it.
     let set = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::SOL_SOCKET,
+            level,
             name,
             std::ptr::from_ref(value).cast(),
             size_of::<T>() as libc::socklen_t,

@@ -1,6 +1,10 @@
 //! Settings of the calling process.
 
-use std::{ffi::CString, io, os::fd::AsRawFd};
+use std::{
+    ffi::CString,
+    io,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+};
 
 use nix::{
     libc,
@@ -51,9 +55,36 @@ pub fn reap_by_hand() -> io::Result<()> {
     Ok(())
 }
 
+/// A descriptor of a child that is not yet waited for, and so is still the one of this pid (pidfd_open(2)).
+pub fn descriptor(child: nix::unistd::Pid) -> io::Result<OwnedFd> {
+    // SAFETY: pidfd_open takes two integers.
+    match unsafe { libc::syscall(libc::SYS_pidfd_open, child.as_raw(), 0u32) } {
+        fd if fd >= 0 => {
+            // SAFETY: the kernel just made this descriptor for us (close-on-exec by definition of pidfds).
+            Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+        }
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Kills the process behind a descriptor (pidfd_send_signal(2)). One that has ended is done.
+pub fn kill_by_descriptor(process: &OwnedFd) {
+    let (process, none) = (process.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
+    // SAFETY: the one pointer may be null.
+    unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process, libc::SIGKILL, none, 0u32) };
+}
+
 /// A name for ps(1): which of rootd's processes this is (prctl(2), PR_SET_NAME; at most 15 bytes).
 pub fn set_name(name: &std::ffi::CStr) {
     let _ = nix::sys::prctl::set_name(name);
+}
+
+/// Keeps this process on the processor it runs on (sched_setaffinity(2)).
+pub fn stay_on_this_processor() -> io::Result<()> {
+    use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
+    let mut this = CpuSet::new();
+    this.set(sched_getcpu()?)?;
+    Ok(sched_setaffinity(nix::unistd::Pid::from_raw(0), &this)?)
 }
 
 /// Makes the terminal on descriptor 0 the controlling terminal of this new session (ioctl_tty(2), TIOCSCTTY).

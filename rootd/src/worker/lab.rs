@@ -124,7 +124,7 @@ fn start(connection: &UnixStream, site: &LabSite, processor: usize) -> io::Resul
     let (near, far) = fds::pair(4096)?;
     if fork_into(Into::NewPid)? == Forked::Child {
         fds::close_others(&[connection.as_fd(), far.as_fd()]);
-        drop(near);
+        // `near` is closed already, and never dropped: this does not return.
         attendant::sandbox::attend(site, connection, &far, processor);
     }
     Ok(near)

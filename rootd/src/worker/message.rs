@@ -15,7 +15,7 @@ use netengine_proto::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    probe_judge::{Shot, ShotSeen, Tables},
+    probe_judge::{Ear, Shot, ShotSeen, Tables},
     watch_fact::Fact,
 };
 use crate::{
@@ -63,6 +63,9 @@ pub enum NsRequest {
     /// Open a socket that sends and receives frames of a proof by this link, in the namespace whose descriptor comes along.
     /// Answer: `Made` with [it].
     Frames(IfName),
+    /// Open a socket that sends and receives all frames of this link, in the namespace whose descriptor comes along: that of
+    /// an uplink, which holds nothing else. Answer: `Made` with [it].
+    Uplink(IfName),
     /// Open a socket that hears what traced packets meet in the namespace whose descriptor comes along. Answer: `Made` with
     /// [it].
     Traces,
@@ -138,7 +141,9 @@ pub enum NetRequest {
 /// A rule in force, to be named in reports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleName {
-    /// Its handle, of the table of family inet.
+    /// Whether its table is of family bridge; else it is of family inet.
+    pub bridge: bool,
+    /// Its handle, unique within its table.
     pub handle: u64,
     /// Its words, or its place; that it is not the policy's, if so.
     pub text: String,
@@ -207,8 +212,8 @@ pub enum ProbeRequest {
 pub struct ProbeBatch {
     /// Tables of the router.
     pub tables: Tables,
-    /// The links' own addresses, in their order.
-    pub macs: Vec<[u8; 6]>,
+    /// The links, in their order.
+    pub ears: Vec<Ear>,
     /// What is sent, in this order.
     pub shots: Vec<Shot>,
     /// The batch is given up after this.

@@ -22,6 +22,8 @@ struct Node {
     ns: OwnedFd,
     route: Netlink,
     netfilter: Netlink,
+    /// What its tables were read to say.
+    tables: policy::Held,
 }
 
 /// Serves until the broker is gone.
@@ -40,7 +42,8 @@ fn serve(nodes: &mut HashMap<Slot, Node>, request: NetRequest, fds: Vec<OwnedFd>
     match request {
         NetRequest::Adopt(slot) => {
             let [ns, route, netfilter] = <[OwnedFd; 3]>::try_from(fds).map_err(|_| unknown(slot))?;
-            nodes.insert(slot, Node { ns, route: Netlink::new(route), netfilter: Netlink::new(netfilter) });
+            let (route, netfilter) = (Netlink::new(route), Netlink::new(netfilter));
+            nodes.insert(slot, Node { ns, route, netfilter, tables: policy::Held::default() });
             Ok(NetReply::Done)
         }
         NetRequest::Forget(slot) => {
@@ -51,13 +54,13 @@ fn serve(nodes: &mut HashMap<Slot, Node>, request: NetRequest, fds: Vec<OwnedFd>
             let node = nodes.get_mut(&slot).ok_or_else(|| unknown(slot))?;
             let failed = |error: NetlinkError| failure(Operation::Observe, "a node".into(), &error);
             let observed = dump::observe(&mut node.route, rules).map_err(failed)?;
-            let table = policy::compare_with(&mut node.netfilter, world, policy.as_ref()).map_err(failed)?;
+            let table = node.tables.compare(&mut node.netfilter, world, policy.as_ref()).map_err(failed)?;
             Ok(NetReply::Observed(observed, table))
         }
         NetRequest::Policy { slot, world, policy } => {
             let node = nodes.get_mut(&slot).ok_or_else(|| unknown(slot))?;
             let done = match &policy {
-                Some(policy) => policy::replace(&mut node.netfilter, world, policy),
+                Some(policy) => node.tables.put(&mut node.netfilter, world, policy),
                 None => policy::delete(&mut node.netfilter, world),
             };
             done.map_err(|error| failure(Operation::SetPolicy, policy::table_name(world), &error))?;
@@ -73,17 +76,16 @@ fn serve(nodes: &mut HashMap<Slot, Node>, request: NetRequest, fds: Vec<OwnedFd>
             let node = nodes.get_mut(&slot).ok_or_else(|| unknown(slot))?;
             let held = policy::rules(&mut node.netfilter, world, &policy)
                 .map_err(|error| failure(Operation::ProveFlows, policy::table_name(world), &error))?;
-            let routed = held.into_iter().filter(|rule| rule.family == policy::model::Family::Inet);
-            Ok(NetReply::Rules(routed.map(named).collect()))
+            Ok(NetReply::Rules(held.into_iter().map(named).collect()))
         }
         NetRequest::Run { slot, operations } => run_operations(nodes, slot, &operations).map(|()| NetReply::Done),
     }
 }
 
 fn named(rule: policy::HeldRule) -> RuleName {
-    let policy::HeldRule { chain, place, handle, text, .. } = rule;
+    let policy::HeldRule { family, chain, place, handle, text } = rule;
     let text = text.unwrap_or_else(|| format!("rule {} of {chain}, which is not the policy's", place + 1));
-    RuleName { handle, text }
+    RuleName { bridge: family == policy::model::Family::Bridge, handle, text }
 }
 
 fn unknown(slot: Slot) -> Failure {

@@ -1,5 +1,6 @@
 //! The probe worker: sends the packets of a proof and hears what became of them. It holds no capability and no file; its
-//! sockets come from the ns worker and are closed after each batch.
+//! sockets come from the ns worker and are closed after each batch. It runs on one processor: what it sends is handled in the
+//! order sent (net/core/dev.c, `enqueue_to_backlog`), so that a later packet tells that an earlier one is not on its way.
 
 use std::{
     io,
@@ -19,7 +20,7 @@ use nix::{
 use super::{
     channel::Channel,
     message::{Failure, ProbeBatch, ProbeReply, ProbeRequest},
-    probe_judge::{Judge, ShotSeen},
+    probe_judge::{Ear, Judge, ShotSeen},
 };
 
 /// Frames sent before what they cause is read: fewer than the buffers of sockets hold.
@@ -41,7 +42,7 @@ pub fn run(mut channel: Channel) -> ExitCode {
             ProbeRequest::Run(batch) => {
                 let links = std::mem::take(&mut links);
                 match fds.into_iter().next() {
-                    Some(traces) if links.len() == batch.macs.len() => {
+                    Some(traces) if links.len() == batch.ears.len() => {
                         ProbeReply::Seen(Sockets { traces, links }.prove(batch))
                     }
                     _ => ProbeReply::Failed(Failure {
@@ -74,11 +75,11 @@ impl Sockets {
             self.send(&mut judge, place);
             place += 1;
             if place.is_multiple_of(VOLLEY) {
-                self.read(&mut judge, &batch.macs, &mut buffer);
+                self.read(&mut judge, &batch.ears, &mut buffer);
             }
         }
         loop {
-            self.read(&mut judge, &batch.macs, &mut buffer);
+            self.read(&mut judge, &batch.ears, &mut buffer);
             let left = until.saturating_duration_since(Instant::now());
             if judge.is_done() || left.is_zero() {
                 return judge.seen();
@@ -105,7 +106,7 @@ impl Sockets {
         }
     }
 
-    fn read(&self, judge: &mut Judge, macs: &[[u8; 6]], buffer: &mut [u8]) {
+    fn read(&self, judge: &mut Judge, ears: &[Ear], buffer: &mut [u8]) {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC;
         for _ in 0..TURN {
             match recv(self.traces.as_raw_fd(), buffer, flags) {
@@ -122,10 +123,10 @@ impl Sockets {
                 Err(_) => break,
             }
         }
-        for ((place, link), mac) in (0..).zip(&self.links).zip(macs) {
+        for ((place, link), ear) in (0..).zip(&self.links).zip(ears) {
             for _ in 0..TURN {
                 match recv(link.as_raw_fd(), buffer, flags) {
-                    Ok(length) => judge.arrive(place, *mac, &buffer[..length.min(buffer.len())]),
+                    Ok(length) => judge.arrive(place, *ear, &buffer[..length.min(buffer.len())]),
                     Err(_) => break,
                 }
             }

@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use netengine_lab_proto::HopVerdict;
+use netengine_lab_proto::{Family, HopVerdict};
 use netengine_packet::{
     nonce::Nonce,
     read,
@@ -14,8 +14,36 @@ use netengine_packet::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::sys::packet::{TAG, TAG_OFFSET};
+
 /// Bytes of a frame that are kept: all of a probe.
 const FRAME_BYTES: usize = 256;
+
+/// What becomes of a frame, by the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Way {
+    /// The router routes it, or is its destination.
+    Routed,
+    /// It goes to a node of the same network: the router's bridge alone sees it.
+    Bridged,
+    /// It goes to the router's own link, and no further ([`netengine_proto::root::Claim`]).
+    Claim,
+}
+
+/// A link of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ear {
+    /// Its own address.
+    pub mac: [u8; 6],
+    /// It is a bridge of the router's: all that is to be routed passes it, so that only claims arrive there.
+    pub is_router: bool,
+}
+
+/// The nonce of a frame that is none of IP: behind the tag.
+fn tagged(body: &[u8]) -> Option<Nonce> {
+    let nonce = body.get(TAG_OFFSET..)?.strip_prefix(&TAG)?;
+    Nonce::new(u16::from_be_bytes([*nonce.first()?, *nonce.get(1)?]))
+}
 
 /// One frame to be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +56,8 @@ pub struct Shot {
     pub nonce: u16,
     /// Where it goes.
     pub to: IpAddr,
+    /// What becomes of it.
+    pub way: Way,
     /// Whether a link of the batch has this address, so that what is accepted must arrive.
     pub arrives: bool,
     /// It is sent after all other frames of its link and family; once it is seen, nothing before it is on its way any more.
@@ -41,6 +71,9 @@ pub struct ShotSeen {
     pub verdict: Option<ShotVerdict>,
     /// The link it arrived at, and the frame as it was there.
     pub arrived: Option<(u16, Vec<u8>)>,
+    /// The router has no route for it: its policy let it pass before routing, and what was sent after it was handled while
+    /// no later hook had seen it.
+    pub is_unrouted: bool,
     /// Why this may not be all; empty when it is.
     pub doubt: String,
 }
@@ -50,6 +83,8 @@ pub struct ShotSeen {
 pub struct ShotVerdict {
     /// Accepted or dropped.
     pub accepted: bool,
+    /// Whether the table is of family bridge.
+    pub bridge: bool,
     /// The table.
     pub table: String,
     /// The chain.
@@ -70,8 +105,8 @@ pub struct Tables {
 /// One shot on its way.
 struct Flight {
     shot: Shot,
-    /// The base chain that its last header bytes named.
-    base: String,
+    /// The base chain of the policy that its last header bytes named, and whether it was the bridge's.
+    base: (bool, String),
     seen: ShotSeen,
     traced: bool,
     ended: bool,
@@ -116,7 +151,7 @@ impl Judge {
         }
         let flight = |shot| Flight {
             shot,
-            base: String::new(),
+            base: (false, String::new()),
             seen: ShotSeen::default(),
             traced: false,
             ended: false,
@@ -153,10 +188,14 @@ impl Judge {
     }
 
     fn hear_trace(&mut self, trace: &Trace) {
-        let place = match trace.headers() {
-            Some(packet) => {
-                let place = packet.nonce.and_then(|nonce| self.by_nonce.get(&nonce)).copied();
-                let place = place.filter(|place| self.flights[*place].shot.to == packet.dst);
+        let bridge = trace.family == Some(Family::Bridge);
+        let packet = trace.headers();
+        let nonce = packet.as_ref().map_or_else(|| tagged(&trace.network_header), |packet| packet.nonce);
+        let place = match trace.network_header.is_empty() {
+            false => {
+                let place = nonce.and_then(|nonce| self.by_nonce.get(&nonce)).copied();
+                let is_its = |to: IpAddr| packet.as_ref().is_none_or(|packet| packet.dst == to);
+                let place = place.filter(|place| is_its(self.flights[*place].shot.to));
                 match place {
                     Some(place) => drop(self.ids.insert(trace.id, place)),
                     // Somebody else's packet with our code point, under an identifier that was ours before.
@@ -165,22 +204,22 @@ impl Judge {
                 if let Some(place) = place
                     && trace.table == self.tables.policy
                 {
-                    self.flights[place].base.clone_from(&trace.chain);
+                    self.flights[place].base = (bridge, trace.chain.clone());
                 }
                 place
             }
-            None => self.ids.get(&trace.id).copied(),
+            true => self.ids.get(&trace.id).copied(),
         };
         let Some(place) = place else { return };
         self.flights[place].traced = true;
         if self.flights[place].shot.sentinel {
             self.pass(place);
-        } else if trace.table != self.tables.trace {
-            self.judge(place, trace);
+        } else if trace.table != self.tables.trace && (bridge || self.flights[place].shot.way == Way::Routed) {
+            self.judge(place, trace, bridge);
         }
     }
 
-    fn judge(&mut self, place: usize, trace: &Trace) {
+    fn judge(&mut self, place: usize, trace: &Trace, bridge: bool) {
         let verdict = match trace.kind {
             TraceKind::Rule | TraceKind::Return => trace.verdict.as_ref(),
             TraceKind::Policy => trace.policy.as_ref().or(trace.verdict.as_ref()),
@@ -195,18 +234,27 @@ impl Judge {
             Some(_) => return self.doubt_all("a rule did something other than accept and drop"),
         };
         let flight = &mut self.flights[place];
+        // That a bridge lets it up to the router decides nothing about a flow.
+        if flight.shot.way == Way::Routed && bridge && accepted {
+            return;
+        }
         let ours = trace.table == self.tables.policy;
         // What follows the decision to forward, such as a changed source, does not decide any more.
-        let decides = !accepted || flight.seen.verdict.is_none() || (ours && flight.base != "postrouting");
+        let decides = !accepted || flight.seen.verdict.is_none() || (ours && flight.base.1 != "postrouting");
         if decides {
             flight.seen.verdict = Some(ShotVerdict {
                 accepted,
+                bridge,
                 table: trace.table.clone(),
                 chain: trace.chain.clone(),
                 rule: if trace.kind == TraceKind::Policy { None } else { trace.rule },
             });
         }
-        flight.ended |= !accepted || (ours && matches!(flight.base.as_str(), "postrouting" | "input"));
+        let last = match flight.shot.way {
+            Way::Routed => !bridge && matches!(flight.base.1.as_str(), "postrouting" | "input"),
+            Way::Bridged | Way::Claim => true,
+        };
+        flight.ended |= !accepted || (ours && last);
     }
 
     /// A sentinel was seen: what went before it by its link, in its family, met everything that it meets.
@@ -218,13 +266,15 @@ impl Judge {
         }
     }
 
-    /// Takes a frame that arrived at a link whose own address is `mac`. What leaves by that link counts for nothing.
-    pub fn arrive(&mut self, link: u16, mac: [u8; 6], bytes: &[u8]) {
-        let Some(frame) = read::frame(bytes).filter(|frame| frame.dst == mac) else { return };
-        let Some(packet) = read::packet(frame.body) else { return };
-        let place = packet.nonce.and_then(|nonce| self.by_nonce.get(&nonce));
+    /// Takes a frame that arrived at a link. What leaves by that link counts for nothing.
+    pub fn arrive(&mut self, link: u16, ear: Ear, bytes: &[u8]) {
+        let Some(frame) = read::frame(bytes).filter(|frame| frame.dst == ear.mac) else { return };
+        let packet = read::packet(frame.body);
+        let nonce = packet.as_ref().map_or_else(|| tagged(frame.body), |packet| packet.nonce);
+        let place = nonce.and_then(|nonce| self.by_nonce.get(&nonce));
         if let Some(flight) = place.and_then(|place| self.flights.get_mut(*place))
-            && flight.shot.to == packet.dst
+            && packet.is_none_or(|packet| packet.dst == flight.shot.to)
+            && (!ear.is_router || flight.shot.way == Way::Claim)
         {
             let kept = bytes[..bytes.len().min(FRAME_BYTES)].to_vec();
             flight.seen.arrived.get_or_insert((link, kept));
@@ -244,9 +294,16 @@ impl Judge {
             .map(|flight| {
                 let done = flight.is_done();
                 let mut seen = flight.seen;
+                let is_let_in = seen.verdict.as_ref().is_some_and(|verdict| verdict.accepted && !verdict.bridge);
+                seen.is_unrouted = flight.shot.way == Way::Routed
+                    && seen.arrived.is_none()
+                    && flight.passed
+                    && !flight.ended
+                    && is_let_in
+                    && flight.base == (false, "prerouting".to_owned());
                 if let Some(doubt) = doubt {
                     seen.doubt = doubt.into();
-                } else if !done && seen.doubt.is_empty() {
+                } else if seen.doubt.is_empty() && (!done || (is_let_in && !flight.ended && !seen.is_unrouted)) {
                     let accepted = seen.verdict.as_ref().is_some_and(|verdict| verdict.accepted);
                     let why = match (flight.traced, accepted && flight.ended) {
                         (false, _) => "the router's trace of it was not seen in time",

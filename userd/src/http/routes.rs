@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     App,
     answer::{Answer, Failure, accepted, body, ok, query},
-    drift, openapi, stream, trusted,
+    drift, firewall, openapi, stream, trusted,
 };
 use crate::{
     decide::{Act, Action, AllOf, Host, OperationRef, Principal, Verdict, WorldRef, WorldSlot, act, decide},
@@ -73,6 +73,12 @@ pub const ROUTES: &[Route] = &[
     route("post", "/worlds/{world}/diagnose", Action::Diagnose),
     route("get", "/worlds/{world}/drift", Action::ViewDrift),
     route("post", "/worlds/{world}/prove", Action::Prove),
+    route("post", "/firewall/validate", Action::ValidateFirewallSuites),
+    route("post", "/firewall/tests", Action::RunFirewallTests),
+    route("get", "/firewall/tests/{id}", Action::ViewFirewallTest),
+    route("delete", "/firewall/tests/{id}", Action::CancelFirewallTest),
+    route("get", "/firewall/tests/{id}/events", Action::ViewFirewallTest),
+    route("post", "/firewall/cases", Action::RunFirewallCase),
     route("get", "/operations/{operation}", Action::ViewOperation),
     route("delete", "/operations/{operation}", Action::CancelOperation),
     route("get", "/events", Action::ViewEvents),
@@ -81,7 +87,9 @@ pub const ROUTES: &[Route] = &[
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) app: App,
-    stop: CancellationToken,
+    pub(super) stop: CancellationToken,
+    /// Of this connection, for the router is made for each.
+    pub(super) sandboxes: firewall::OfConnection,
 }
 
 /// The routes. The principal is added by the accept loop, per connection.
@@ -103,13 +111,18 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
         .route("/worlds/{world}/diagnose", post(trusted::diagnose))
         .route("/worlds/{world}/drift", get(drift::drift))
         .route("/worlds/{world}/prove", post(drift::prove))
+        .route("/firewall/validate", post(firewall::validate))
+        .route("/firewall/tests", post(firewall::begin))
+        .route("/firewall/tests/{id}", get(firewall::show).delete(firewall::cancel))
+        .route("/firewall/tests/{id}/events", get(firewall::events))
+        .route("/firewall/cases", post(firewall::case))
         .route("/operations/{operation}", get(operation).merge(delete(cancel)))
         .route("/events", get(events));
-    Router::new()
-        .nest(PREFIX, api)
-        .fallback(no_route)
-        .method_not_allowed_fallback(no_route)
-        .with_state(Shared { app, stop })
+    Router::new().nest(PREFIX, api).fallback(no_route).method_not_allowed_fallback(no_route).with_state(Shared {
+        app,
+        stop,
+        sandboxes: firewall::OfConnection::default(),
+    })
 }
 
 async fn no_route() -> Failure {
@@ -469,7 +482,13 @@ async fn events(
         trusted::credentials,
         trusted::diagnose,
         drift::drift,
-        drift::prove
+        drift::prove,
+        firewall::validate,
+        firewall::begin,
+        firewall::show,
+        firewall::cancel,
+        firewall::events,
+        firewall::case
     )
 )]
 pub(super) struct Document;

@@ -9,7 +9,7 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
-use futures::{Stream, stream};
+use futures::{Stream, StreamExt, stream};
 use netengine_proto::api::{Certificate, CertificateChain, Diagnosis, Problem, WorldCredential, WorldTrust};
 use serde::Deserialize;
 use serde_json::json;
@@ -113,29 +113,36 @@ pub(super) async fn diagnose(
     let orchestrator = shared.app.orchestrator.clone();
     let (progress, seen) = watch::channel(Progress::default());
     let looking = async move { orchestrator.diagnose(verdict, &progress).await };
-    if asked.follow { Ok(followed(looking, seen).into_response()) } else { Ok(ok(looking.await?).into_response()) }
+    if asked.follow {
+        let end = |diagnosis| vec![Event::default().event("diagnosis").json_data(diagnosis)];
+        Ok(followed(looking, seen, end).into_response())
+    } else {
+        Ok(ok(looking.await?).into_response())
+    }
 }
 
-/// The progress of a diagnosis, as far as it has changed when it can be sent, and its end. Dropping it drops the diagnosis.
-fn followed(
-    looking: impl Future<Output = Result<Diagnosis, Problem>> + Send + 'static,
+/// The progress of what is looked at, as far as it has changed when it can be sent, and its end in the events that `end`
+/// makes of it. Dropping it drops the looking.
+pub(super) fn followed<T: 'static>(
+    looking: impl Future<Output = Result<T, Problem>> + Send + 'static,
     seen: watch::Receiver<Progress>,
+    end: fn(T) -> Vec<Result<Event, axum::Error>>,
 ) -> Sse<impl Stream<Item = Result<Event, axum::Error>>> {
     let state = Some((Box::pin(looking), seen));
-    let events = stream::unfold(state, |state| async move {
+    let events = stream::unfold(state, move |state| async move {
         let (mut looking, mut seen) = state?;
         tokio::select! {
             biased;
             ended = &mut looking => Some((match ended {
-                Ok(diagnosis) => Event::default().event("diagnosis").json_data(diagnosis),
-                Err(problem) => Event::default().event("problem").json_data(problem),
+                Ok(found) => end(found),
+                Err(problem) => vec![Event::default().event("problem").json_data(problem)],
             }, None)),
             Ok(()) = seen.changed() => {
                 let Progress { done, all } = *seen.borrow_and_update();
                 let event = Event::default().event("progress").json_data(json!({ "done": done, "all": all }));
-                Some((event, Some((looking, seen))))
+                Some((vec![event], Some((looking, seen))))
             }
         }
     });
-    Sse::new(events).keep_alive(KeepAlive::new())
+    Sse::new(events.flat_map(stream::iter)).keep_alive(KeepAlive::new())
 }

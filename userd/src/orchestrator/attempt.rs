@@ -158,8 +158,13 @@ impl Attempt<'_> {
             prober::end_left(self.orchestrator, self.world()).await?;
         }
         let (observed, processes) = look(self.orchestrator, self.world(), self.before).await?;
-        for (part, seen) in [(Part::Worldd, &observed.worldd), (Part::Gateway, &observed.gateway)] {
-            let is_wanted = seen.health.is_some() && (part == Part::Worldd || self.target.has_gateway());
+        let parts = [
+            (Part::Worldd, true, &observed.worldd),
+            (Part::Gateway, self.target.has_gateway(), &observed.gateway),
+            (Part::Uplink, self.target.has_uplink(), &observed.uplink),
+        ];
+        for (part, is_had, seen) in parts {
+            let is_wanted = seen.health.is_some() && is_had;
             if let Some(process) = processes.iter().find(|process| is_wanted && part.is(process)) {
                 self.relied.rely(part, process.id);
             }
@@ -310,6 +315,15 @@ impl Attempt<'_> {
                 processes::stop(orchestrator, world, Part::Gateway).await?;
                 Ok(StepResult { changes: planned, checked: None })
             }
+            StepKind::Uplink if self.target.has_uplink() => {
+                let process = processes::start(orchestrator, world, Part::Uplink, key).await?;
+                self.relied.rely(Part::Uplink, process);
+                Ok(StepResult { changes: planned, checked: None })
+            }
+            StepKind::Uplink => {
+                processes::stop(orchestrator, world, Part::Uplink).await?;
+                Ok(StepResult { changes: planned, checked: None })
+            }
             StepKind::Services => {
                 let applied = processes::apply(orchestrator, world, Part::Worldd, &self.target.desired);
                 self.learn(&self.interrupt(applied).await?.trust);
@@ -359,10 +373,11 @@ async fn look(
         tokio::join!(root.observe_network(world.id, world.owner), root.list_processes(world.id, world.owner));
     let Some(network) = network.map_err(|error| error.problem(""))? else { return Ok(Default::default()) };
     let processes = processes.map_err(|error| error.problem(""))?;
-    let (worldd, gateway) = tokio::join!(
+    let (worldd, gateway, uplink) = tokio::join!(
         processes::see(orchestrator, world, Part::Worldd, &processes),
-        processes::see(orchestrator, world, Part::Gateway, &processes)
+        processes::see(orchestrator, world, Part::Gateway, &processes),
+        processes::see(orchestrator, world, Part::Uplink, &processes)
     );
     let applied = before.map(|target| target.network.clone());
-    Ok((Observed { applied, drift: network.drift, worldd, gateway }, processes))
+    Ok((Observed { applied, drift: network.drift, worldd, gateway, uplink }, processes))
 }

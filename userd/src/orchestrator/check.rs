@@ -22,7 +22,7 @@ use crate::{
     plan::{
         Target,
         diff::describe,
-        phases,
+        phases, portal,
         probes::{self, Extent},
         steps::{self, Observed},
     },
@@ -81,6 +81,9 @@ pub(super) async fn check(
         }
         health.push(gateway);
     }
+    if target.has_uplink() && observed.uplink.health.is_none() {
+        return Err(AttemptError::failed(processes::not_there(Part::Uplink, "it does not run"), phases::ANDS));
+    }
     let outcomes = probed?;
     let phases = judge(target, &outcomes);
     if let Some(failed) = outcomes.iter().find(|outcome| !outcome.result.passed && !outcome.was_not_made()) {
@@ -89,7 +92,9 @@ pub(super) async fn check(
         let problem = problem(ProblemKind::Failed, "", cause, prober::remedy(result.fault));
         return Err(AttemptError::Failed(Box::new(Failed { problem, phase: planned.phase, seen: phases })));
     }
-    Ok(Checked { phases, services: services(&health) })
+    let mut services = services(&health);
+    services.extend(uplink(target));
+    Ok(Checked { phases, services })
 }
 
 /// Each phase by what its checks saw.
@@ -142,6 +147,24 @@ fn services(health: &[Health]) -> Vec<ServiceStatus> {
         detail: service.detail.clone(),
     };
     services.map(status).collect()
+}
+
+/// The way out, once its link and its forwarder were seen, and the ports of the host that lead into the world.
+fn uplink(target: &Target) -> Vec<ServiceStatus> {
+    let policy = target.network.nodes.iter().find_map(|node| node.policy.as_ref()?.uplink.as_ref());
+    let Some(policy) = policy else { return Vec::new() };
+    let one = |name: &str, address: String, port, detail| ServiceStatus {
+        name: name.to_owned(),
+        address,
+        port,
+        state: ServiceState::Ready,
+        detail,
+    };
+    let way = one("uplink", policy.link.to_string(), 0, portal::told(&target.spec).unwrap_or_default());
+    let ports = policy.ports.iter().map(|port| {
+        one("published", "host".to_owned(), port.host.get(), format!("leads to {} port {}", port.to, port.port.get()))
+    });
+    [way].into_iter().chain(ports).collect()
 }
 
 fn drifted(drift: &[Change], first: &Change) -> Problem {

@@ -127,9 +127,14 @@ fn looked_at(target: &Target, observed: &Observed, trust: &Trust, micros: u64) -
     if checks.is_empty() {
         checks.push(check(0, "network".to_owned(), None, "as planned".to_owned(), micros));
     }
-    let parts = [(Part::Worldd, 0, &observed.worldd), (Part::Gateway, phases::NAMES_RESOLVE, &observed.gateway)];
-    for (part, phase, seen) in parts {
-        if part == Part::Gateway && !target.has_gateway() {
+    let parts = [
+        (Part::Worldd, true, &observed.worldd),
+        (Part::Gateway, target.has_gateway(), &observed.gateway),
+        (Part::Uplink, target.has_uplink(), &observed.uplink),
+    ];
+    for (part, is_had, seen) in parts {
+        let phase = part.phase();
+        if !is_had {
             continue;
         }
         checks.push(process(part, phase, seen, micros));
@@ -168,6 +173,7 @@ fn drifted(change: &Change, micros: u64) -> DiagnosisCheck {
 
 fn process(part: Part, phase: u8, seen: &Seen, micros: u64) -> DiagnosisCheck {
     let (fault, detail) = match (&seen.health, seen.is_stale) {
+        (Some(_), _) if part == Part::Uplink => (None, "runs"),
         (Some(_), _) => (None, "answers"),
         (None, true) => (Some(Fault::ServiceStopped), "it runs and does not answer"),
         (None, false) => (Some(Fault::ServiceStopped), "it does not run"),

@@ -114,7 +114,11 @@ pub(super) async fn process_ended(
     verdict: &Verdict<act::Repair, WorldRef>,
     word: &str,
 ) -> Result<bool, StoreError> {
-    let node = if word == "worldd" { "svc" } else { "gw" };
+    let node = match word {
+        "worldd" => "svc",
+        "uplink" => "uplink",
+        _ => "gw",
+    };
     let change = PlannedChange {
         phase: 0,
         action: "create".to_owned(),
@@ -177,6 +181,9 @@ impl Orchestrator {
         }
         if has_gateway && observed.gateway.health.is_none() {
             now.push(gone(Program::Gateway, "gw"));
+        }
+        if target.as_ref().is_some_and(Target::has_uplink) && observed.uplink.health.is_none() {
+            now.push(gone(Program::Uplink, "uplink"));
         }
         Ok(DriftReport { world: world.name.to_string(), heals, now, history })
     }

@@ -257,6 +257,7 @@ async fn handle(
     let (word, phase) = match kind {
         ProcessKind::Worldd => ("worldd", 0),
         ProcessKind::Gateway => ("gateway", phases::NAMES_RESOLVE),
+        ProcessKind::Uplink => ("uplink", phases::ANDS),
         ProcessKind::Prober | ProcessKind::Command => return Ok(()),
     };
     // First of all: an operation may wait for this process.

@@ -31,6 +31,7 @@ const SETTLE_TIME: Duration = Duration::from_secs(5);
 pub(super) enum Part {
     Worldd,
     Gateway,
+    Uplink,
 }
 
 impl Part {
@@ -38,6 +39,7 @@ impl Part {
         match self {
             Part::Worldd => Program::Worldd,
             Part::Gateway => Program::Gateway,
+            Part::Uplink => Program::Uplink,
         }
     }
 
@@ -46,6 +48,7 @@ impl Part {
         match self {
             Part::Worldd => 0,
             Part::Gateway => phases::NAMES_RESOLVE,
+            Part::Uplink => phases::ANDS,
         }
     }
 
@@ -54,6 +57,7 @@ impl Part {
         let kind = match self {
             Part::Worldd => ProcessKind::Worldd,
             Part::Gateway => ProcessKind::Gateway,
+            Part::Uplink => ProcessKind::Uplink,
         };
         process.kind == kind && process.ended.is_none()
     }
@@ -62,13 +66,17 @@ impl Part {
         match self {
             Part::Worldd => "worldd",
             Part::Gateway => "gateway",
+            Part::Uplink => "uplink",
         }
     }
 
-    pub(super) fn socket(self, orchestrator: &Orchestrator, world: &WorldRef) -> PathBuf {
+    /// Its control socket; the forwarder of an uplink has none: it is told everything when it starts, and what ends it is
+    /// all that can be wrong with it.
+    pub(super) fn socket(self, orchestrator: &Orchestrator, world: &WorldRef) -> Option<PathBuf> {
         match self {
-            Part::Worldd => control::worldd_socket(orchestrator.worlds_dir(), world.id),
-            Part::Gateway => control::gateway_socket(orchestrator.worlds_dir(), world.id),
+            Part::Worldd => Some(control::worldd_socket(orchestrator.worlds_dir(), world.id)),
+            Part::Gateway => Some(control::gateway_socket(orchestrator.worlds_dir(), world.id)),
+            Part::Uplink => None,
         }
     }
 }
@@ -114,7 +122,8 @@ pub(super) async fn apply(
     desired: &Desired,
 ) -> Result<Health, AttemptError> {
     let broken = |error: ControlError| not_there(part, &error.to_string());
-    let mut control = Control::connect_started(&part.socket(orchestrator, world)).await.map_err(broken)?;
+    let socket = part.socket(orchestrator, world).ok_or_else(|| not_there(part, "it is told nothing"))?;
+    let mut control = Control::connect_started(&socket).await.map_err(broken)?;
     let until = Instant::now() + SETTLE_TIME;
     let mut pause = Duration::from_millis(4);
     loop {
@@ -135,7 +144,10 @@ pub(super) async fn see(orchestrator: &Orchestrator, world: &WorldRef, part: Par
     if !processes.iter().any(|process| part.is(process)) {
         return Seen::default();
     }
-    let asked = async { Control::connect(&part.socket(orchestrator, world)).await?.health().await };
+    let Some(socket) = part.socket(orchestrator, world) else {
+        return Seen { is_stale: false, health: Some(Health::default()) };
+    };
+    let asked = async { Control::connect(&socket).await?.health().await };
     let health = asked.await.ok();
     Seen { is_stale: health.is_none(), health }
 }

@@ -1,24 +1,26 @@
 //! `prove`: what the spec says of every flow, held against what the kernel did with a packet of it.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{fmt::Write, net::IpAddr, time::Instant};
 
 use netengine_proto::{
     api::{Problem, ProblemKind, Proof, ProvenFlow},
     bounded::Bounded,
     limits,
-    net::Port,
-    plan::{NetworkPlan, Node},
+    names::HostName,
+    net::{IfAddr, IfName, Port},
+    plan::{CableEnd, Node},
     root::{FlowProbe, FlowSeen, ProbeKind},
 };
+use tokio::sync::watch;
 
-use super::{Orchestrator, attempt};
+use super::{Orchestrator, attempt, diagnose::Progress};
 use crate::{
     decide::{Verdict, WorldRef, act},
     plan::{
         Target,
         diff::describe,
         phases,
-        reach::{self, Expectation, Vantage},
+        reach::{self, Answers, Expectation, Fate, Role, Vantage},
     },
     problem::{about, problem},
 };
@@ -26,12 +28,25 @@ use crate::{
 /// The port that TCP and UDP are tried with: discard (RFC 863), where nothing of a world answers.
 const PORT: u16 = 9;
 
+/// A flow with the node that sends it and the one where it must be seen.
+struct Asked {
+    from: Node,
+    to: Option<Node>,
+    flow: Expectation,
+}
+
 impl Orchestrator {
-    /// Sends a packet of every kind from every network to every other. Nothing is changed.
+    /// Sends a packet of every kind from every network to every other, to the services, the router and the outside, and
+    /// what no host may say. Nothing is changed. `progress` is told how far it is; `frames` are told when asked for.
     ///
     /// # Errors
     /// A [`Problem`] when the world was never up, when it is looked at already, or when the engine cannot prove.
-    pub async fn prove(&self, verdict: Verdict<act::Prove, WorldRef>) -> Result<Proof, Problem> {
+    pub async fn prove(
+        &self,
+        verdict: Verdict<act::Prove, WorldRef>,
+        frames: bool,
+        progress: &watch::Sender<Progress>,
+    ) -> Result<Proof, Problem> {
         let began = Instant::now();
         let world = verdict.object();
         let what = format!("cannot prove world \"{}\"", world.name);
@@ -46,21 +61,24 @@ impl Orchestrator {
         };
         let proving = async {
             let target = self.held_target(world, spec, stored.up_to).await?;
-            let expected = expected(&target);
-            let mut flows = Vec::with_capacity(expected.len());
-            for part in expected.chunks(limits::FLOW_PROBES) {
-                let probes = part.iter().map(|(from, _, flow)| FlowProbe {
-                    from: from.clone(),
-                    source: flow.source,
-                    to: flow.target,
-                    kind: flow.kind,
-                });
-                let probes = Bounded::new(probes.collect()).unwrap_or_default();
-                let seen = self.root().prove_flows(world.id, world.owner, &probes).await;
-                let mut seen = seen.map_err(|error| error.problem(""))?.into_iter();
-                // A flow without an answer is one that was not observed.
-                flows.extend(part.iter().map(|(_, to, flow)| proven(flow, to, &seen.next().unwrap_or_default())));
+            let asked = asked(&target);
+            let all = asked.len();
+            progress.send_replace(Progress { done: 0, all });
+            let mut seen = Vec::with_capacity(all);
+            for part in asked.chunks(limits::FLOW_PROBES) {
+                seen.extend(self.sent(world, part.iter()).await?);
+                progress.send_replace(Progress { done: seen.len(), all });
             }
+            // What could not be concluded is tried once more: a machine may have been too busy to deliver in time.
+            let open: Vec<usize> =
+                (0..all).filter(|place| judge(&asked[*place], &seen[*place]).0 == INCONCLUSIVE).collect();
+            if open.len() <= limits::FLOW_PROBES && !open.is_empty() {
+                let again = self.sent(world, open.iter().map(|place| &asked[*place])).await?;
+                for (place, again) in open.iter().zip(again) {
+                    seen[*place] = again;
+                }
+            }
+            let flows: Vec<_> = asked.iter().zip(&seen).map(|(asked, seen)| proven(asked, seen, frames)).collect();
             // Looked at afterwards: a table that was tampered with during the proof is seen.
             let drift = attempt::observe(self, world, Some(&target)).await?.drift;
             Ok((flows, drift.iter().map(|change| describe(phases::ANDS, change)).collect::<Vec<_>>()))
@@ -70,32 +88,72 @@ impl Orchestrator {
         let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(Proof { world: world.name.to_string(), passed, flows, drift, millis })
     }
+
+    /// What became of these, one answer each: a flow without one is a flow that was not observed.
+    async fn sent(&self, world: &WorldRef, asked: impl Iterator<Item = &Asked>) -> Result<Vec<FlowSeen>, Problem> {
+        let probes: Vec<_> = asked
+            .map(|asked| FlowProbe {
+                from: asked.from.clone(),
+                source: asked.flow.source,
+                to: asked.flow.target,
+                kind: asked.flow.kind,
+            })
+            .collect();
+        let count = probes.len();
+        let probes = Bounded::new(probes).unwrap_or_default();
+        let seen = self.root().prove_flows(world.id, world.owner, &probes).await;
+        let mut seen = seen.map_err(|error| error.problem(""))?;
+        seen.resize_with(count, FlowSeen::default);
+        Ok(seen)
+    }
 }
 
-/// Every flow with the host that sends it and the node where it must be seen.
-fn expected(target: &Target) -> Vec<(netengine_proto::names::HostName, Node, Expectation)> {
-    let vantages = vantages(&target.network);
+/// Every flow that is to be proven.
+fn asked(target: &Target) -> Vec<Asked> {
+    let vantages = vantages(target);
     let Some(port) = Port::new(PORT) else { return Vec::new() };
-    let matrix = reach::matrix(&target.spec, &target.desired.ands, &vantages, port);
-    let host = |network: &str| vantages.iter().find(|vantage| vantage.network == network).map(|v| v.host.clone());
-    matrix.into_iter().filter_map(|flow| Some((host(&flow.from)?, Node::Host(host(&flow.to)?), flow))).collect()
+    let answers = Answers { names: phases::names_resolve(target.up_to) };
+    let matrix = reach::matrix(&target.spec, &target.desired.ands, &vantages, port, answers);
+    let host = |network: &str| {
+        let vantage = vantages.iter().find(|vantage| vantage.network == network)?;
+        vantage.host.as_ref().map(|(host, _)| Node::Host(host.clone()))
+    };
+    let node = |role: Role, network: &str| match role {
+        Role::Host => host(network),
+        Role::Services => Some(Node::Services),
+        Role::Router => Some(Node::Gateway),
+        Role::Outside => None,
+    };
+    let of = |flow: Expectation| {
+        Some(Asked { from: node(flow.sender, &flow.from)?, to: node(flow.receiver, &flow.to), flow })
+    };
+    matrix.into_iter().filter_map(of).collect()
 }
 
-/// The first vantage host of each network. It is named like the network.
-fn vantages(plan: &NetworkPlan) -> Vec<Vantage> {
-    let mut seen = BTreeSet::new();
-    let addresses = |held: &[netengine_proto::net::IfAddr]| held.iter().map(|address| address.addr()).collect();
-    let of_cable = |cable: &netengine_proto::plan::CablePlan| {
-        let (Node::Host(host), Some(link)) = (&cable.b.node, &cable.a.bridge) else { return None };
-        let bridge = plan.bridges.iter().find(|bridge| bridge.name == *link)?;
-        seen.insert(link.clone()).then(|| Vantage {
-            network: host.to_string(),
-            host: host.clone(),
-            addresses: addresses(&cable.b.addresses),
-            router: addresses(&bridge.addresses),
-        })
+/// Who speaks for each network, in the spec's order, then for each AND.
+fn vantages(target: &Target) -> Vec<Vantage> {
+    let networks = target.spec.networks();
+    let networks = (0u16..).zip(&networks).map(|(index, view)| (view.name.to_string(), IfName::numbered("br", index)));
+    let ands = target.desired.ands.iter().map(|and| (and.name.to_string(), and.link.clone()));
+    networks.chain(ands).filter_map(|(name, link)| vantage(target, name, &link)).collect()
+}
+
+fn vantage(target: &Target, network: String, link: &IfName) -> Option<Vantage> {
+    let plan = &target.network;
+    let addresses = |held: &[IfAddr]| -> Vec<IpAddr> { held.iter().map(|address| address.addr()).collect() };
+    let bridge = plan.bridges.iter().find(|bridge| bridge.name == *link)?;
+    let ends = || plan.cables.iter().filter(|cable| cable.a.bridge.as_ref() == Some(link)).map(|cable| &cable.b);
+    let host_of = |end: &CableEnd| -> Option<(HostName, Vec<IpAddr>)> {
+        let Node::Host(host) = &end.node else { return None };
+        Some((host.clone(), addresses(&end.addresses)))
     };
-    plan.cables.iter().filter_map(of_cable).collect()
+    let services = ends().filter(|end| end.node == Node::Services).flat_map(|end| addresses(&end.addresses));
+    Some(Vantage {
+        network,
+        host: ends().find_map(host_of),
+        services: services.collect(),
+        router: addresses(&bridge.addresses),
+    })
 }
 
 const PASSED: &str = "passed";
@@ -104,43 +162,70 @@ const INCONCLUSIVE: &str = "inconclusive";
 
 /// Two observations, the router's verdict and the arrival, against what the spec says. Where one is missing or they contradict each
 /// other, nothing is concluded.
-fn judge(flow: &Expectation, to: &Node, seen: &FlowSeen) -> (&'static str, String) {
+fn judge(asked: &Asked, seen: &FlowSeen) -> (&'static str, String) {
     let Some(verdict) = seen.verdict.as_ref().filter(|_| seen.doubt.is_empty()) else {
         let cause = if seen.doubt.is_empty() { "the router was not seen to handle it" } else { seen.doubt.as_str() };
         return (INCONCLUSIVE, cause.to_owned());
     };
-    match (flow.arrives_from, verdict.accepted, &seen.delivered) {
-        (Some(from), true, Some((node, source))) if node == to && *source == from => (PASSED, String::new()),
-        (Some(from), true, Some((node, source))) => {
-            (FAILED, format!("it arrived at {node} from {source}, and should at {to} from {from}"))
+    let arrived = seen.delivered.as_ref();
+    let at = || arrived.map(|(node, from)| format!("{node} from {from}")).unwrap_or_default();
+    match (asked.flow.fate, verdict.accepted, arrived) {
+        (Fate::Arrives(from), true, Some((node, source))) if Some(node) == asked.to.as_ref() && *source == from => {
+            (PASSED, String::new())
         }
-        (Some(_), false, None) => (FAILED, "the router dropped it, and the spec lets it through".to_owned()),
-        (None, false, None) => (PASSED, String::new()),
-        (None, true, Some((node, _))) => (FAILED, format!("it arrived at {node}, and the spec blocks it")),
+        (Fate::Arrives(from), true, Some(_)) => {
+            let to = asked.to.as_ref().map(Node::to_string).unwrap_or_default();
+            (FAILED, format!("it arrived at {}, and should at {to} from {from}", at()))
+        }
+        // Of what the router takes nothing arrives anywhere; what leaves the world is seen on its uplink.
+        (Fate::Taken, true, None | Some((Node::Uplink, _))) => (PASSED, String::new()),
+        (Fate::Taken, true, Some(_)) => (FAILED, format!("it arrived at {}", at())),
+        (Fate::Arrives(_) | Fate::Taken, false, None) => {
+            (FAILED, "the router dropped it, and the spec lets it through".to_owned())
+        }
+        (Fate::Blocked, false, None) => (PASSED, String::new()),
+        (Fate::Blocked, true, Some(_)) => (FAILED, format!("it arrived at {}, and the spec blocks it", at())),
+        // Its own router heard it, and no further arrival is to be seen.
+        (Fate::Blocked, true, None) if asked.flow.receiver == Role::Router && !is_claim(&asked.flow) => {
+            (FAILED, "the router took it, and the spec blocks it".to_owned())
+        }
         (_, true, None) => (INCONCLUSIVE, "the router accepted it, and it was not seen to arrive".to_owned()),
-        (_, false, Some((node, _))) => {
-            (INCONCLUSIVE, format!("the router was seen to drop it, and it was seen to arrive at {node}"))
+        (_, false, Some(_)) => {
+            (INCONCLUSIVE, format!("the router was seen to drop it, and it was seen to arrive at {}", at()))
         }
     }
 }
 
-fn proven(flow: &Expectation, to: &Node, seen: &FlowSeen) -> ProvenFlow {
-    let (outcome, cause) = judge(flow, to, seen);
+fn is_claim(flow: &Expectation) -> bool {
+    matches!(flow.kind, ProbeKind::Claim(_))
+}
+
+fn proven(asked: &Asked, seen: &FlowSeen, frames: bool) -> ProvenFlow {
+    let flow = &asked.flow;
+    let (outcome, cause) = judge(asked, seen);
     let (protocol, port) = match flow.kind {
         ProbeKind::Tcp(port) => ("tcp", Some(port.get())),
         ProbeKind::Udp(port) => ("udp", Some(port.get())),
         ProbeKind::Icmp => ("icmp", None),
+        ProbeKind::Claim(claim) => (claim.word(), None),
     };
     let verdict = seen.verdict.as_ref();
+    let arrives_from = match flow.fate {
+        Fate::Arrives(from) => Some(from.to_string()),
+        Fate::Blocked | Fate::Taken => None,
+    };
+    let digits = |bytes: &Vec<u8>| (frames && !bytes.is_empty()).then(|| digits(bytes));
     ProvenFlow {
         from: flow.from.clone(),
+        sender: flow.sender.word().to_owned(),
         to: flow.to.clone(),
+        receiver: flow.receiver.word().to_owned(),
         protocol: protocol.to_owned(),
         port,
         source: flow.source.to_string(),
         target: flow.target.to_string(),
-        reaches: flow.arrives_from.is_some(),
-        arrives_from: flow.arrives_from.map(|address| address.to_string()),
+        reaches: flow.fate != Fate::Blocked,
+        arrives_from,
         outcome: outcome.to_owned(),
         verdict: verdict.map(|verdict| if verdict.accepted { "accept" } else { "drop" }.to_owned()),
         chain: verdict.map(|verdict| verdict.chain.clone()),
@@ -148,14 +233,21 @@ fn proven(flow: &Expectation, to: &Node, seen: &FlowSeen) -> ProvenFlow {
         delivered_to: seen.delivered.as_ref().map(|(node, _)| node.to_string()),
         delivered_from: seen.delivered.as_ref().map(|(_, source)| source.to_string()),
         cause,
+        sent: digits(&seen.sent),
+        arrived: digits(&seen.arrived),
     }
+}
+
+fn digits(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
-    use netengine_proto::{names::HostName, root::FlowVerdict};
+    use netengine_proto::root::FlowVerdict;
 
     use super::*;
 
@@ -163,15 +255,18 @@ mod tests {
         text.parse().expect("an address")
     }
 
-    fn flow(arrives_from: Option<&str>) -> Expectation {
-        Expectation {
+    fn flow(fate: Fate, receiver: Role) -> Asked {
+        let flow = Expectation {
             from: "a".into(),
+            sender: Role::Host,
             to: "b".into(),
+            receiver,
             source: address("10.1.0.2"),
             target: address("10.2.0.2"),
             kind: ProbeKind::Icmp,
-            arrives_from: arrives_from.map(address),
-        }
+            fate,
+        };
+        Asked { from: host(), to: (receiver == Role::Host).then(host), flow }
     }
 
     fn seen(accepted: bool, delivered: Option<&str>) -> FlowSeen {
@@ -190,22 +285,42 @@ mod tests {
     #[test]
     fn only_what_both_observations_say_is_a_pass() {
         let own = Some("10.1.0.2");
+        let arrives = |from: &str| flow(Fate::Arrives(address(from)), Role::Host);
+        let blocked = |receiver| flow(Fate::Blocked, receiver);
+        let taken = |receiver| flow(Fate::Taken, receiver);
         for (expected, observed, outcome) in [
-            (own, seen(true, own), PASSED),
-            (None, seen(false, None), PASSED),
-            (Some("10.2.0.1"), seen(true, own), FAILED),
-            (own, seen(false, None), FAILED),
-            (None, seen(true, own), FAILED),
-            (own, seen(true, None), INCONCLUSIVE),
-            (None, seen(true, None), INCONCLUSIVE),
-            (None, seen(false, own), INCONCLUSIVE),
-            (own, FlowSeen::default(), INCONCLUSIVE),
-            (None, FlowSeen::default(), INCONCLUSIVE),
-            (None, FlowSeen { doubt: "lost".into(), ..seen(false, None) }, INCONCLUSIVE),
+            (arrives("10.1.0.2"), seen(true, own), PASSED),
+            (blocked(Role::Host), seen(false, None), PASSED),
+            (arrives("10.2.0.1"), seen(true, own), FAILED),
+            (arrives("10.1.0.2"), seen(false, None), FAILED),
+            (blocked(Role::Host), seen(true, own), FAILED),
+            (arrives("10.1.0.2"), seen(true, None), INCONCLUSIVE),
+            (blocked(Role::Host), seen(true, None), INCONCLUSIVE),
+            (blocked(Role::Host), seen(false, own), INCONCLUSIVE),
+            (arrives("10.1.0.2"), FlowSeen::default(), INCONCLUSIVE),
+            (blocked(Role::Host), FlowSeen::default(), INCONCLUSIVE),
+            (blocked(Role::Host), FlowSeen { doubt: "lost".into(), ..seen(false, None) }, INCONCLUSIVE),
+            (taken(Role::Router), seen(true, None), PASSED),
+            (taken(Role::Router), seen(false, None), FAILED),
+            (taken(Role::Router), seen(true, own), FAILED),
+            (blocked(Role::Router), seen(false, None), PASSED),
+            (blocked(Role::Router), seen(true, None), FAILED),
+            (blocked(Role::Outside), seen(false, None), PASSED),
+            (blocked(Role::Outside), seen(true, None), INCONCLUSIVE),
+            (blocked(Role::Outside), FlowSeen::default(), INCONCLUSIVE),
         ] {
-            let (found, cause) = judge(&flow(expected), &host(), &observed);
-            assert_eq!(found, outcome, "{expected:?} {observed:?}");
+            let (found, cause) = judge(&expected, &observed);
+            assert_eq!(found, outcome, "{:?} {observed:?}", expected.flow);
             assert_eq!(cause.is_empty(), outcome == PASSED, "{cause}");
         }
+    }
+
+    #[test]
+    fn frames_are_told_in_digits_and_only_when_asked_for() {
+        let observed = FlowSeen { sent: vec![0, 0xab, 9], ..seen(false, None) };
+        let asked = flow(Fate::Blocked, Role::Host);
+        assert_eq!(proven(&asked, &observed, true).sent.as_deref(), Some("00ab09"));
+        assert_eq!(proven(&asked, &observed, true).arrived, None);
+        assert_eq!(proven(&asked, &observed, false).sent, None);
     }
 }

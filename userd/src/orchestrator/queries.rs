@@ -67,6 +67,7 @@ impl Orchestrator {
             false => Ok(Choice::default()),
         };
         let leases = leases.map_err(|error| StoreError::from(error).problem(&what))?.leases;
+        self.refuse_way_out(&what, slot.owner, &spec, up_to).await?;
         let target = Target::new(spec, up_to, id, slot.owner, secrets, &leases);
         let target = target.map_err(|error| too_large(&what, &error))?;
         let observed = match &found {
@@ -222,6 +223,7 @@ fn process_word(kind: ProcessKind) -> &'static str {
         ProcessKind::Worldd => "worldd",
         ProcessKind::Prober => "prober",
         ProcessKind::Gateway => "gateway",
+        ProcessKind::Uplink => "uplink",
         ProcessKind::Command => "command",
     }
 }

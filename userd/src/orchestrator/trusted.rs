@@ -7,9 +7,9 @@ use netengine_proto::{
     trust::Trust,
 };
 
-use super::{Orchestrator, processes::Part};
+use super::Orchestrator;
 use crate::{
-    control::{Control, ControlError},
+    control::{self, Control, ControlError},
     decide::{Verdict, WorldRef, act},
     plan::secrets::kind_word,
     problem::{about, problem},
@@ -97,7 +97,7 @@ impl Orchestrator {
     }
 
     async fn worldd(&self, world: &WorldRef) -> Result<Control, ControlError> {
-        Control::connect(&Part::Worldd.socket(self, world)).await
+        Control::connect(&control::worldd_socket(self.worlds_dir(), world.id)).await
     }
 }
 

@@ -15,7 +15,7 @@ use netengine_proto::{
 };
 use netengine_spec::{
     Spec,
-    model::{AllowProto, AndAllow, AndProfile, Inbound},
+    model::{AllowProto, AndProfile, Inbound},
     text::Ports,
 };
 
@@ -193,21 +193,22 @@ pub(super) fn allowed(spec: &Spec, link: impl Fn(&str) -> Option<IfName>) -> Res
     let mut found = Vec::new();
     for rule in &spec.ands.allow {
         if let (Some(from), Some(to)) = (link(rule.from.as_str()), link(rule.to.as_str())) {
-            found.push(AllowRule { from, to, kind: kind(rule)? });
+            found.push(AllowRule { from, to, kind: flow_kind(rule.proto, &rule.ports)? });
         }
     }
     Ok(found)
 }
 
-fn kind(rule: &AndAllow) -> Result<FlowKind, PlanError> {
-    let transport = match rule.proto {
+/// Flows of a protocol to these ports; no ports are all.
+pub(super) fn flow_kind(proto: AllowProto, ports: &[Ports]) -> Result<FlowKind, PlanError> {
+    let transport = match proto {
         AllowProto::Any => return Ok(FlowKind::Any),
         AllowProto::Icmp => return Ok(FlowKind::Icmp),
         AllowProto::Tcp => Transport::Tcp,
         AllowProto::Udp => Transport::Udp,
     };
     let range = |ports: &Ports| Some(PortRange { first: Port::new(ports.first)?, last: Port::new(ports.last)? });
-    Ok(FlowKind::Ports(transport, Bounded::new(rule.ports.iter().filter_map(range).collect())?))
+    Ok(FlowKind::Ports(transport, Bounded::new(ports.iter().filter_map(range).collect())?))
 }
 
 /// The name of an AND's vantage host.

@@ -23,6 +23,7 @@ use super::{
     ands::{self, Macs},
     leases::Leases,
     phases::names_resolve,
+    portal,
 };
 
 /// Where the router's resolver answers: DNS over UDP and TCP (RFC 1035, section 4.2), over TLS (RFC 7858), over HTTPS
@@ -58,6 +59,9 @@ pub enum PlanError {
         /// The network it overlaps.
         network: NetworkName,
     },
+    /// The network of the uplink's link is one of the world's.
+    #[error("the world's networks overlap {0}, the network of its uplink")]
+    UplinkOverlap(IpNet),
     /// An address is not fit for a host.
     #[error(transparent)]
     Address(#[from] IfAddrError),
@@ -336,15 +340,23 @@ pub fn network_plan(
         .chain([DHCP].iter().filter(|_| tells_addresses))
         .filter_map(|&(transport, port)| Some(InputPort { transport, port: Port::new(port)? }));
     let input = Bounded::new(answered.collect())?;
+    let core = dealt.iter().find(|network| network.view.name.as_str() == CORE);
+    let core = core.and_then(|network| network.hosts.first()).map_or(Ipv4Addr::UNSPECIFIED, |(_, v4)| *v4);
+    let (mut uplink, mut routes) = (None, Vec::new());
+    if let Some(way) = portal::way_out(spec, up_to, world, core)? {
+        cables.push(way.cable);
+        hosts.push(way.node);
+        (uplink, routes) = (Some(way.policy), way.routes);
+    }
     let policies = domains.iter().map(|and| ands::policy(spec, and)).collect();
     let mut nodes = vec![
         NodePlan {
             node: Node::Gateway,
             forward: true,
             low_ports: true,
-            routes: Bounded::default(),
+            routes: Bounded::new(routes)?,
             source_routes: Bounded::default(),
-            policy: Some(Policy { input, forward, domains: Bounded::new(policies)?, allow }),
+            policy: Some(Policy { input, forward, domains: Bounded::new(policies)?, allow, uplink }),
             resolver: None,
         },
         NodePlan {
@@ -364,6 +376,7 @@ pub fn network_plan(
         nodes: Bounded::new(nodes)?,
         bridges: Bounded::new(bridges)?,
         cables: Bounded::new(cables)?,
+        peers: Bounded::default(),
     })
 }
 

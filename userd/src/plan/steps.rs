@@ -3,7 +3,7 @@
 use netengine_proto::{
     api::PlannedChange,
     control::{Desired, Health},
-    plan::NetworkPlan,
+    plan::{NetworkPlan, Node},
     root::{Change, ChangeAction, ObjectKind, ObjectName},
 };
 
@@ -24,6 +24,8 @@ pub struct Observed {
     pub worldd: Seen,
     /// The router's own services.
     pub gateway: Seen,
+    /// The forwarder behind its uplink.
+    pub uplink: Seen,
 }
 
 /// What is known of a process.
@@ -48,6 +50,8 @@ pub enum StepKind {
     Services,
     /// Tell the router's services what to serve, and whom to trust. Undo: tell them what they served before.
     Resolver,
+    /// Start the forwarder behind the uplink, or end it. Undo: the other.
+    Uplink,
     /// Observe everything and ask the services as their clients would. Changes nothing, so it has no undo.
     Check,
 }
@@ -61,6 +65,7 @@ impl StepKind {
             StepKind::Gateway => "gateway",
             StepKind::Services => "services",
             StepKind::Resolver => "resolver",
+            StepKind::Uplink => "uplink",
             StepKind::Check => "check",
         }
     }
@@ -69,20 +74,21 @@ impl StepKind {
     pub fn phase(self) -> u8 {
         match self {
             StepKind::Gateway | StepKind::Resolver => phases::NAMES_RESOLVE,
+            StepKind::Uplink => phases::ANDS,
             StepKind::Network | StepKind::Worldd | StepKind::Services | StepKind::Check => 0,
         }
     }
 
     /// What must be done before, when it is to be done at all.
     fn waits_for(self) -> &'static [StepKind] {
-        use StepKind::{Gateway, Network, Resolver, Services, Worldd};
+        use StepKind::{Gateway, Network, Resolver, Services, Uplink, Worldd};
         match self {
             Network => &[],
-            Worldd | Gateway => &[Network],
+            Worldd | Gateway | Uplink => &[Network],
             Services => &[Network, Worldd],
             // The resolver trusts the keys that worldd makes.
             Resolver => &[Network, Gateway, Services],
-            StepKind::Check => &[Network, Worldd, Gateway, Services, Resolver],
+            StepKind::Check => &[Network, Worldd, Gateway, Services, Resolver, Uplink],
         }
     }
 }
@@ -149,6 +155,17 @@ pub fn plan(target: &Target, observed: &Observed, is_unsure: bool) -> Vec<Step> 
         (_, false) if is_there => wanted.push(process(StepKind::Gateway, "gw", "gateway", ChangeAction::Delete)),
         (_, false) => {}
     }
+    let runs = observed.uplink.health.is_some();
+    let uplink = |action| process(StepKind::Uplink, "uplink", "uplink", action);
+    match (runs, target.has_uplink()) {
+        (false, true) => wanted.push(uplink(ChangeAction::Create)),
+        // Its ports are told when it starts.
+        (true, true) if is_told_otherwise(observed.applied.as_ref(), &target.network) => {
+            wanted.push(uplink(ChangeAction::Change));
+        }
+        (true, false) => wanted.push(uplink(ChangeAction::Delete)),
+        (_, _) => {}
+    }
     wanted.push((StepKind::Check, Vec::new()));
     let kinds: Vec<StepKind> = wanted.iter().map(|(kind, _)| *kind).collect();
     let step = |(kind, changes): (StepKind, Vec<PlannedChange>)| {
@@ -156,6 +173,18 @@ pub fn plan(target: &Target, observed: &Observed, is_unsure: bool) -> Vec<Step> 
         Step { kind, after, changes }
     };
     wanted.into_iter().map(step).collect()
+}
+
+/// Whether a forwarder that runs was told something else than the plan says.
+fn is_told_otherwise(before: Option<&NetworkPlan>, after: &NetworkPlan) -> bool {
+    let told = |plan: &NetworkPlan| {
+        let mut policies = plan.nodes.iter().filter_map(|node| node.policy.as_ref()?.uplink.as_ref());
+        let ports =
+            policies.next().map(|uplink| uplink.ports.iter().map(|one| (one.host, one.port)).collect::<Vec<_>>());
+        let mut ends = plan.cables.iter().flat_map(|cable| [&cable.a, &cable.b]);
+        (ports, ends.find(|end| end.node == Node::Uplink).cloned())
+    };
+    before.is_none_or(|before| told(before) != told(after))
 }
 
 /// Whether a worldd, or a router's services, serve exactly what is desired.

@@ -28,6 +28,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// rootd's socket.
     pub rootd_socket: PathBuf,
+    /// The socket of rootd's lab role.
+    pub lab_socket: PathBuf,
     /// Where worlds' sockets and logs are, one directory per world.
     pub worlds_dir: PathBuf,
     /// Where worlds keep what survives their processes; only the room on its disk is looked at.
@@ -83,6 +85,12 @@ const FLAGS: &[Flag] = &[
         variable: "NETENGINE_ROOTD_SOCKET",
         default: "/run/netengine/rootd.sock",
         help: "rootd's socket",
+    },
+    Flag {
+        name: "lab-socket",
+        variable: "NETENGINE_LAB_SOCKET",
+        default: "/run/netengine/lab.sock",
+        help: "the socket of rootd's firewall lab",
     },
     Flag {
         name: "worlds-dir",
@@ -175,8 +183,19 @@ impl Config {
         };
         let threads = usize::try_from(number("threads", 64)?.max(1)).unwrap_or(1);
         let (rootd_socket, worlds_dir) = (path("rootd-socket")?, path("worlds-dir")?);
+        let lab_socket = path("lab-socket")?;
         let worlds_state_dir = path("worlds-state-dir")?;
-        Ok(Self { state_dir, rootd_socket, worlds_dir, worlds_state_dir, database, quotas, log: text("log"), threads })
+        Ok(Self {
+            state_dir,
+            rootd_socket,
+            lab_socket,
+            worlds_dir,
+            worlds_state_dir,
+            database,
+            quotas,
+            log: text("log"),
+            threads,
+        })
     }
 }
 

@@ -13,6 +13,7 @@ use netlink_packet_netfilter::{
 };
 
 use super::{
+    delta::Delta,
     encode::{Expression, base_attributes, expressions, message, set_facts, verdict},
     model::{Chain, Elements, Family, Rule, Set, Table, Verdict},
     raw::{Raw, plain},
@@ -125,8 +126,15 @@ pub(super) struct Seen {
 
 /// The rules of a table, chain by chain in their order.
 pub(super) fn rules(socket: &mut Netlink, name: &str, family: Family) -> Result<Vec<Seen>, NetlinkError> {
+    rules_of(socket, name, family, None)
+}
+
+/// Those of one chain, or of all.
+fn rules_of(socket: &mut Netlink, name: &str, family: Family, chain: Option<&str>) -> Result<Vec<Seen>, NetlinkError> {
     let mut rules = Vec::new();
-    let filter = RuleMessage { attributes: vec![RuleAttribute::Table(name.to_owned())] };
+    let chain = chain.map(|chain| RuleAttribute::Chain(chain.to_owned()));
+    let attributes = [RuleAttribute::Table(name.to_owned())].into_iter().chain(chain).collect();
+    let filter = RuleMessage { attributes };
     socket.dump(message(family, NfTablesMessage::GetRule(filter), 0), |answer| {
         let NetfilterMessageInner::NfTables(NfTablesMessage::NewRule(rule)) = answer.inner else { return };
         if !rule.attributes.contains(&RuleAttribute::Table(name.to_owned())) {
@@ -159,6 +167,33 @@ fn rules_equal(socket: &mut Netlink, name: &str, table: &Table) -> Result<bool, 
             present.len() == chain.rules.len()
                 && chain.rules.iter().zip(present).all(|(wanted, present)| rule_equal(wanted, present))
         }))
+}
+
+/// Whether what a change touched is now as `table` says: the sets as a whole, and each chain.
+pub(super) fn touched_equal(
+    socket: &mut Netlink,
+    name: &str,
+    table: &Table,
+    delta: &Delta<'_>,
+) -> Result<bool, NetlinkError> {
+    for set in table.sets.iter().filter(|set| delta.touches(set)) {
+        if !elements_equal(socket, name, table.family, set)? {
+            return Ok(false);
+        }
+    }
+    for chain in delta.new_chains.iter().chain(&delta.refilled) {
+        let present = rules_of(socket, name, table.family, Some(&chain.name))?;
+        let equal = |(wanted, seen): (&Rule, &Seen)| rule_equal(wanted, &seen.expressions) && seen.chain == chain.name;
+        if present.len() != chain.rules.len() || !chain.rules.iter().zip(&present).all(equal) {
+            return Ok(false);
+        }
+    }
+    for chain in &delta.gone_chains {
+        if !rules_of(socket, name, table.family, Some(chain))?.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Whether a rule is the one that the kernel holds. What a counter counted is no difference.

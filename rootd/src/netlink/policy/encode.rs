@@ -13,7 +13,10 @@ use netlink_packet_netfilter::{
     none::ControlMessage,
 };
 
-use super::model::{Base, Chain, Elements, Expr, Family, Kind, Load, Place, Set, Table, Verdict};
+use super::{
+    delta::Delta,
+    model::{Base, Chain, Elements, Expr, Family, Kind, Load, Place, Set, Table, Verdict},
+};
 
 const NF_DROP: u32 = 0;
 const NF_ACCEPT: u32 = 1;
@@ -60,20 +63,50 @@ pub(super) fn transaction(name: &str, tables: &[Table]) -> Vec<Message> {
             batch.push(message(table.family, new, NLM_F_CREATE));
             batch.extend(new_elements(name, table.family, set));
         }
-        for chain in &table.chains {
-            batch.extend(chain.rules.iter().map(|rule| {
-                let attributes = vec![
-                    RuleAttribute::Table(name.to_owned()),
-                    RuleAttribute::Chain(chain.name.clone()),
-                    RuleAttribute::Expressions(expressions(rule)),
-                ];
-                let new = NfTablesMessage::NewRule(RuleMessage { attributes });
-                message(table.family, new, NLM_F_CREATE | NLM_F_APPEND)
-            }));
-        }
+        batch.extend(table.chains.iter().flat_map(|chain| new_rules(name, table.family, chain)));
     }
     batch.push(marker(ControlMessage::BatchEnd));
     batch
+}
+
+/// One transaction of what differs, which is refused (ERESTART) unless the ruleset's generation is still this one.
+pub(super) fn change(name: &str, generation: u32, deltas: &[Delta<'_>]) -> Vec<Message> {
+    // linux/netfilter/nfnetlink.h.
+    const NFNL_MSG_BATCH_BEGIN: u8 = 0x10;
+    const NFNL_BATCH_GENID: u16 = 1;
+    let attributes = vec![DefaultNla::new(NFNL_BATCH_GENID, generation.to_be_bytes().to_vec())];
+    let mut batch = vec![marker(ControlMessage::Other { message_type: NFNL_MSG_BATCH_BEGIN, attributes })];
+    for delta in deltas {
+        let family = delta.family;
+        batch.extend(delta.new_chains.iter().map(|chain| new_chain(name, family, chain)));
+        batch.extend(delta.gone_elements.iter().flat_map(|set| delete_elements(name, family, set)));
+        batch.extend(delta.new_elements.iter().flat_map(|set| new_elements(name, family, set)));
+        let emptied = delta.refilled.iter().map(|chain| chain.name.as_str()).chain(delta.gone_chains.iter().copied());
+        batch.extend(emptied.map(|chain| {
+            let attributes = vec![RuleAttribute::Table(name.to_owned()), RuleAttribute::Chain(chain.to_owned())];
+            message(family, NfTablesMessage::DeleteRule(RuleMessage { attributes }), 0)
+        }));
+        let filled = delta.new_chains.iter().chain(&delta.refilled);
+        batch.extend(filled.flat_map(|chain| new_rules(name, family, chain)));
+        batch.extend(delta.gone_chains.iter().map(|chain| {
+            let attributes = vec![ChainAttribute::Table(name.to_owned()), ChainAttribute::Name((*chain).to_owned())];
+            message(family, NfTablesMessage::DeleteChain(ChainMessage { attributes }), 0)
+        }));
+    }
+    batch.push(marker(ControlMessage::BatchEnd));
+    batch
+}
+
+fn new_rules(table: &str, family: Family, chain: &Chain) -> impl Iterator<Item = Message> {
+    chain.rules.iter().map(move |rule| {
+        let attributes = vec![
+            RuleAttribute::Table(table.to_owned()),
+            RuleAttribute::Chain(chain.name.clone()),
+            RuleAttribute::Expressions(expressions(rule)),
+        ];
+        let new = NfTablesMessage::NewRule(RuleMessage { attributes });
+        message(family, new, NLM_F_CREATE | NLM_F_APPEND)
+    })
 }
 
 fn new_chain(table: &str, family: Family, chain: &Chain) -> Message {
@@ -104,13 +137,16 @@ fn set_attributes(table: &str, set: &Set, number: u32) -> Vec<SetAttribute> {
         SetAttribute::Name(set.name.into()),
         SetAttribute::Id(number),
         SetAttribute::UserData(user_data(set)),
-        // A set whose size is known is a plain hash table (net/netfilter/nft_set_hash.c).
-        SetAttribute::Description(vec![SetDescription::Size(
-            u32::try_from(set.elements.len().max(1)).unwrap_or(u32::MAX),
-        )]),
+        SetAttribute::Description(vec![SetDescription::Size(capacity(set.elements.len()))]),
     ];
     attributes.extend(set_facts(set));
     attributes
+}
+
+/// Elements that a set has room for. A set whose size is known is a plain hash table (net/netfilter/nft_set_hash.c) of a size
+/// that never changes, so there is room for as many again as changes may add before it has to be made anew.
+fn capacity(elements: usize) -> u32 {
+    u32::try_from((elements + elements / 2).max(16).next_power_of_two()).unwrap_or(u32::MAX)
 }
 
 /// What a set is, as the kernel tells it.
@@ -166,19 +202,37 @@ fn user_data(set: &Set) -> Vec<u8> {
 }
 
 fn new_elements(table: &str, family: Family, set: &Set) -> Vec<Message> {
-    let elements: Vec<_> = match &set.elements {
+    let elements = match &set.elements {
         Elements::Keys(keys) => keys.iter().map(|key| element(key, None)).collect(),
         Elements::Verdicts(map) => map.iter().map(|(key, verdict)| element(key, Some(verdict))).collect(),
     };
-    let list = |part: &[ListAttribute<SetElementAttribute>]| {
-        let attributes = vec![
+    let new = NfTablesMessage::NewSetElement;
+    element_lists(table, set, elements).map(|list| message(family, new(list), NLM_F_CREATE)).collect()
+}
+
+/// By their keys alone.
+fn delete_elements(table: &str, family: Family, set: &Set) -> Vec<Message> {
+    let elements = match &set.elements {
+        Elements::Keys(keys) => keys.iter().map(|key| element(key, None)).collect(),
+        Elements::Verdicts(map) => map.keys().map(|key| element(key, None)).collect(),
+    };
+    let delete = NfTablesMessage::DeleteSetElement;
+    element_lists(table, set, elements).map(|list| message(family, delete(list), 0)).collect()
+}
+
+fn element_lists(
+    table: &str,
+    set: &Set,
+    elements: Vec<ListAttribute<SetElementAttribute>>,
+) -> impl Iterator<Item = SetElementMessage> {
+    let list = |part: &[ListAttribute<SetElementAttribute>]| SetElementMessage {
+        attributes: vec![
             SetElementList::Table(table.to_owned()),
             SetElementList::Set(set.name.into()),
             SetElementList::Elements(part.to_vec()),
-        ];
-        message(family, NfTablesMessage::NewSetElement(SetElementMessage { attributes }), NLM_F_CREATE)
+        ],
     };
-    elements.chunks(ELEMENTS).map(list).collect()
+    elements.chunks(ELEMENTS).map(list).collect::<Vec<_>>().into_iter()
 }
 
 fn element(key: &[u8], data: Option<&Verdict>) -> ListAttribute<SetElementAttribute> {
@@ -211,7 +265,8 @@ fn other(kind: &str, attributes: &[(u16, u32)]) -> Expression {
 }
 
 fn statement(expr: &Expr, list: &mut Vec<Expression>) {
-    // linux/netfilter/nf_tables.h: NFTA_CT_DREG and KEY, NFTA_FIB_DREG, RESULT and FLAGS, NFTA_CONNLIMIT_COUNT and FLAGS.
+    // linux/netfilter/nf_tables.h: NFTA_CT_DREG and KEY, NFTA_FIB_DREG, RESULT and FLAGS, NFTA_CONNLIMIT_COUNT and FLAGS,
+    // NFTA_NAT_TYPE, FAMILY, REG_ADDR_MIN, REG_ADDR_MAX and FLAGS.
     match expr {
         Expr::CtState(state) => {
             const NFT_CT_STATE: u32 = 0;
@@ -267,6 +322,15 @@ fn statement(expr: &Expr, list: &mut Vec<Expression>) {
         }
         Expr::Counter => list.push(other("counter", &[])),
         Expr::Masquerade => list.push(other("masq", &[])),
+        Expr::DestinationNat(to) => {
+            const NFT_NAT_DNAT: u32 = 1;
+            const NFPROTO_IPV4: u32 = 2;
+            const NF_NAT_RANGE_MAP_IPS: u32 = 1;
+            let address = DataAttribute::Value(to.octets().to_vec());
+            let load = vec![Immediate::DestinationRegister(Register::Reg1), Immediate::Data(address)];
+            list.push(Expressions::Immediate(load).into());
+            list.push(other("nat", &[(1, NFT_NAT_DNAT), (2, NFPROTO_IPV4), (3, 1), (4, 1), (7, NF_NAT_RANGE_MAP_IPS)]));
+        }
         Expr::Verdict(to) => list.push(
             Expressions::Immediate(vec![
                 Immediate::DestinationRegister(Register::Verdict),

@@ -95,7 +95,7 @@ fn next(generation: u32) -> u32 {
 }
 
 /// The number of the ruleset's generation.
-fn generation(socket: &mut Netlink) -> Result<u32, NetlinkError> {
+pub(super) fn generation(socket: &mut Netlink) -> Result<u32, NetlinkError> {
     let mut number = None;
     let question = NfTablesMessage::GetGen(GenMessage { attributes: vec![] });
     socket.ask(encode::message(Family::Inet, question, 0), |answer| {

@@ -104,6 +104,8 @@ pub enum Hook {
     Input = 1,
     /// Through the router.
     Forward = 2,
+    /// By the router itself.
+    Output = 3,
     /// Before it leaves.
     Postrouting = 4,
 }
@@ -153,6 +155,8 @@ pub enum Expr {
     Counter,
     /// The source becomes the router's address.
     Masquerade,
+    /// The destination becomes this address.
+    DestinationNat(std::net::Ipv4Addr),
     /// The verdict.
     Verdict(Verdict),
 }
@@ -176,6 +180,10 @@ pub enum Load {
     IpSource,
     /// The source (RFC 8200).
     Ip6Source,
+    /// The destination (RFC 791).
+    IpDestination,
+    /// The destination (RFC 8200).
+    Ip6Destination,
     /// Hardware and protocol types (RFC 826).
     ArpTypes,
     /// Their lengths.
@@ -218,7 +226,7 @@ impl Load {
     pub const RAW: u32 = 4;
 
     /// Every one, for the tests.
-    pub const ALL: [Load; 21] = [
+    pub const ALL: [Load; 23] = [
         Load::Iifname,
         Load::Oifname,
         Load::NfProto,
@@ -227,6 +235,8 @@ impl Load {
         Load::EtherType,
         Load::IpSource,
         Load::Ip6Source,
+        Load::IpDestination,
+        Load::Ip6Destination,
         Load::ArpTypes,
         Load::ArpLengths,
         Load::ArpOperation,
@@ -256,6 +266,8 @@ impl Load {
             Load::EtherType => (Place::Payload(LINK, 12), 2),
             Load::IpSource => (Place::Payload(NETWORK, 12), 4),
             Load::Ip6Source => (Place::Payload(NETWORK, 8), 16),
+            Load::IpDestination => (Place::Payload(NETWORK, 16), 4),
+            Load::Ip6Destination => (Place::Payload(NETWORK, 24), 16),
             Load::ArpTypes => (Place::Payload(NETWORK, 0), 4),
             Load::ArpLengths => (Place::Payload(NETWORK, 4), 2),
             Load::ArpOperation => (Place::Payload(NETWORK, 6), 2),
@@ -275,8 +287,8 @@ impl Load {
     pub fn key_type(self) -> u32 {
         match self {
             Load::Iifname | Load::Oifname => 41,
-            Load::IpSource | Load::ArpSourceIp => 7,
-            Load::Ip6Source => 8,
+            Load::IpSource | Load::IpDestination | Load::ArpSourceIp => 7,
+            Load::Ip6Source | Load::Ip6Destination => 8,
             Load::EtherSource | Load::ArpSourceMac => 9,
             Load::EtherType => 10,
             Load::Icmp6Type => 29,

@@ -10,8 +10,11 @@ use netengine_proto::{
     plan::{AllowRule, FlowKind, Policy},
 };
 
-use super::model::{
-    Base, Chain, CtState, Elements, Expr, Family, Hook, Kind, Load, Rule, Set, Table, Verdict, if_name_key, key,
+use super::{
+    model::{
+        Base, Chain, CtState, Elements, Expr, Family, Hook, Kind, Load, Rule, Set, Table, Verdict, if_name_key, key,
+    },
+    uplink,
 };
 
 /// The mark of packets that passed the table's first chain. Only these find a route (`plan::observed::RoutingRule`), so a
@@ -22,11 +25,12 @@ pub const MARK: u32 = 0x4e45;
 const PRIORITY_RAW: i32 = -300;
 const PRIORITY_FILTER: i32 = 0;
 const PRIORITY_SRCNAT: i32 = 100;
+const PRIORITY_DSTNAT: i32 = -100;
 
-const NFPROTO_IPV4: u8 = 2;
-const NFPROTO_IPV6: u8 = 10;
+pub(super) const NFPROTO_IPV4: u8 = 2;
+pub(super) const NFPROTO_IPV6: u8 = 10;
 const ICMP: u8 = 1;
-const ICMPV6: u8 = 58;
+pub(super) const ICMPV6: u8 = 58;
 
 /// The table of a router with this policy.
 pub fn table(policy: &Policy) -> Table {
@@ -41,26 +45,25 @@ pub fn table(policy: &Policy) -> Table {
             chains.push(jumped(format!("in_{}", domain.link), vec![vec![Expr::Counter, drop()]]));
         }
     }
+    chains.extend(policy.uplink.iter().flat_map(uplink::chains));
     for ((from, to), rules) in &allowed {
         chains.push(jumped(allow(from, to), rules.iter().flat_map(|rule| allow_rules(&rule.kind)).collect()));
     }
     chains.extend([
         base("prerouting", Kind::Filter, Hook::Prerouting, PRIORITY_RAW, false, prerouting()),
         base("input", Kind::Filter, Hook::Input, PRIORITY_FILTER, true, input(policy)),
-        base("forward", Kind::Filter, Hook::Forward, PRIORITY_FILTER, true, forward()),
-        base(
-            "postrouting",
-            Kind::Nat,
-            Hook::Postrouting,
-            PRIORITY_SRCNAT,
-            false,
-            vec![vec![Expr::In(&[Load::Iifname], "masquerades"), Expr::Masquerade]],
-        ),
+        base("forward", Kind::Filter, Hook::Forward, PRIORITY_FILTER, true, forward(policy)),
+        base("postrouting", Kind::Nat, Hook::Postrouting, PRIORITY_SRCNAT, false, postrouting(policy)),
     ]);
+    if let Some(uplink) = &policy.uplink {
+        let output = vec![uplink::jump(Load::Oifname, uplink, uplink::OWN)];
+        chains.push(base("output", Kind::Filter, Hook::Output, PRIORITY_FILTER, false, output));
+        chains.push(base("arrival", Kind::Nat, Hook::Prerouting, PRIORITY_DSTNAT, false, uplink::arrival(uplink)));
+    }
     Table { family: Family::Inet, sets: sets(policy, &allowed), chains }
 }
 
-fn jumped(name: String, rules: Vec<Rule>) -> Chain {
+pub(super) fn jumped(name: String, rules: Vec<Rule>) -> Chain {
     Chain { name, base: None, rules }
 }
 
@@ -76,7 +79,7 @@ fn allow(from: &IfName, to: &IfName) -> String {
     format!("allow_{from}_{to}")
 }
 
-fn accept() -> Expr {
+pub(super) fn accept() -> Expr {
     Expr::Verdict(Verdict::Accept)
 }
 
@@ -149,7 +152,7 @@ fn count_flows() -> Rule {
     vec![Expr::Vmap(&[Load::Iifname], "flows")]
 }
 
-fn rest() -> Rule {
+pub(super) fn rest() -> Rule {
     vec![Expr::Counter, drop()]
 }
 
@@ -168,6 +171,8 @@ fn input(policy: &Policy) -> Vec<Rule> {
     // Echo requests (RFC 792, 4443); solicitations of routers and neighbours, and neighbours' advertisements (RFC 4861).
     rules.push(icmp(NFPROTO_IPV4, ICMP, Load::IcmpType, 8));
     rules.extend([128, 133, 135, 136].map(|kind| icmp(NFPROTO_IPV6, ICMPV6, Load::Icmp6Type, kind)));
+    // Nothing outside has anything to ask of the router.
+    rules.extend(policy.uplink.iter().map(|uplink| uplink::from(uplink, [Expr::Counter, drop()])));
     for port in policy.input.iter() {
         rules.push(vec![
             Expr::Is(Load::L4Proto, vec![number(port.transport)]),
@@ -179,15 +184,23 @@ fn input(policy: &Policy) -> Vec<Rule> {
     rules
 }
 
-fn forward() -> Vec<Rule> {
+fn forward(policy: &Policy) -> Vec<Rule> {
     let mut rules = head();
     rules.push(count_flows());
+    rules.extend(policy.uplink.iter().map(|uplink| uplink::jump(Load::Iifname, uplink, uplink::IN)));
     rules.push(vec![Expr::Vmap(&[Load::Iifname, Load::Oifname], "pairs")]);
     rules.push(vec![Expr::Vmap(&[Load::Iifname], "leave")]);
+    rules.extend(policy.uplink.iter().map(|uplink| uplink::jump(Load::Oifname, uplink, uplink::OUT)));
     rules.push(vec![Expr::Vmap(&[Load::Oifname], "enter")]);
     // From a domain that may open flows to a link that is no domain's.
     rules.push(vec![Expr::In(&[Load::Iifname], "domains"), accept()]);
     rules.push(rest());
+    rules
+}
+
+fn postrouting(policy: &Policy) -> Vec<Rule> {
+    let mut rules = vec![vec![Expr::In(&[Load::Iifname], "masquerades"), Expr::Masquerade]];
+    rules.extend(policy.uplink.iter().map(|uplink| uplink::by(uplink, [Expr::Masquerade])));
     rules
 }
 
@@ -198,7 +211,7 @@ fn number(transport: Transport) -> u8 {
     }
 }
 
-fn allow_rules(kind: &FlowKind) -> Vec<Rule> {
+pub(super) fn allow_rules(kind: &FlowKind) -> Vec<Rule> {
     match kind {
         FlowKind::Any => vec![vec![accept()]],
         FlowKind::Icmp => [(NFPROTO_IPV4, ICMP), (NFPROTO_IPV6, ICMPV6)]

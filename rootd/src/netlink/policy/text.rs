@@ -35,6 +35,7 @@ impl Display for Expr {
             Expr::FlowsOver(count) => write!(f, "ct count over {count}"),
             Expr::Counter => f.write_str("counter"),
             Expr::Masquerade => f.write_str("masquerade"),
+            Expr::DestinationNat(to) => write!(f, "dnat ip to {to}"),
             Expr::Verdict(verdict) => write!(f, "{verdict}"),
         }
     }
@@ -61,6 +62,8 @@ impl Display for Load {
             Load::EtherType => "ether type",
             Load::IpSource => "ip saddr",
             Load::Ip6Source => "ip6 saddr",
+            Load::IpDestination => "ip daddr",
+            Load::Ip6Destination => "ip6 daddr",
             Load::ArpTypes => "@nh,0,32",
             Load::ArpLengths => "@nh,32,16",
             Load::ArpOperation => "arp operation",
@@ -103,11 +106,11 @@ impl Display for Value<'_> {
                 let name: String = bytes.iter().take_while(|byte| **byte != 0).map(|byte| char::from(*byte)).collect();
                 write!(f, "\"{name}\"")
             }
-            Load::IpSource | Load::ArpSourceIp => match <[u8; 4]>::try_from(*bytes) {
+            Load::IpSource | Load::IpDestination | Load::ArpSourceIp => match <[u8; 4]>::try_from(*bytes) {
                 Ok(octets) => write!(f, "{}", std::net::Ipv4Addr::from(octets)),
                 Err(_) => f.write_str("?"),
             },
-            Load::Ip6Source => match <[u8; 16]>::try_from(*bytes) {
+            Load::Ip6Source | Load::Ip6Destination => match <[u8; 16]>::try_from(*bytes) {
                 Ok(octets) => write!(f, "{}", std::net::Ipv6Addr::from(octets)),
                 Err(_) => f.write_str("?"),
             },

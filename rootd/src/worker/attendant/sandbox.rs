@@ -2,7 +2,7 @@
 //! 1. a mount namespace with a fresh /proc, whose settings of the network the sandbox binds into its empty root;
 //! 2. the lab's uid, gid and no group;
 //! 3. fork, exec of `netengine-lab --sandbox`, which makes user, network, mount, process, IPC and UTS namespaces of its own: it holds
-//!    three capabilities for that, because hosts may deny user namespaces to those who have none;
+//!    four capabilities for that, because hosts may deny user namespaces to those who have none;
 //! 4. drop every capability but CAP_NET_ADMIN, lock in;
 //! 5. enlarge receive buffers of trace sockets until either side has gone (a user namespace cannot: socket(7), SO_RCVBUFFORCE).
 
@@ -30,7 +30,12 @@ use crate::{
 };
 
 /// What `netengine-lab` may inherit: namespaces, and where the host has no user namespaces at all, the network inside them.
-const INHERITED: [Capability; 3] = [Capability::CAP_SYS_ADMIN, Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW];
+const INHERITED: [Capability; 4] = [
+    Capability::CAP_SYS_ADMIN,
+    Capability::CAP_NET_ADMIN,
+    Capability::CAP_NET_RAW,
+    Capability::CAP_NET_BIND_SERVICE,
+];
 
 /// Starts the sandbox, answers, attends; never returns. The end of this process ends all in its process namespace.
 pub fn attend(site: &LabSite, connection: &UnixStream, leash: &OwnedFd, processor: usize) -> ! {

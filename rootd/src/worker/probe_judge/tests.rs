@@ -4,6 +4,8 @@ use netengine_packet::build::{Ether, frames};
 use super::*;
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
+const EAR: Ear = Ear { mac: MAC, is_router: false };
+const ROUTER: Ear = Ear { mac: MAC, is_router: true };
 
 fn shot(nonce: u16, arrives: bool, sentinel: bool) -> Shot {
     let packet = PacketSpec {
@@ -25,27 +27,36 @@ fn shot(nonce: u16, arrives: bool, sentinel: bool) -> Shot {
     };
     let number = Nonce::new(nonce).expect("not 0");
     let frame = frames(&packet, Ether { src: MAC, dst: MAC }, number).expect("built").remove(0);
-    Shot { link: 0, frame, nonce, to: [10, 1, 0, 10].into(), arrives, sentinel }
+    Shot { link: 0, frame, nonce, to: [10, 1, 0, 10].into(), way: Way::Routed, arrives, sentinel }
 }
 
 fn judge(shots: &[Shot]) -> Judge {
     Judge::new(Tables { policy: "ne1".into(), trace: "ne1t".into() }, shots.to_vec())
 }
 
+fn is_ip(shot: &&Shot) -> bool {
+    shot.frame[12..14] == [0x08, 0x00]
+}
+
 /// A verdict of a chain, with the header bytes of `of` when this is the chain's first message.
 fn said(judge: &mut Judge, id: u32, of: Option<&Shot>, chain: &str, verdict: HopVerdict) {
+    said_by(judge, Family::Inet, id, of, chain, verdict);
+}
+
+fn said_by(judge: &mut Judge, family: Family, id: u32, of: Option<&Shot>, chain: &str, verdict: HopVerdict) {
     judge.hear(Report::Trace(Box::new(Trace {
         id,
         kind: TraceKind::Rule,
-        family: None,
+        family: Some(family),
         table: "ne1".into(),
         chain: chain.into(),
         rule: Some(7),
         verdict: Some(verdict),
         policy: None,
         link_header: Vec::new(),
-        network_header: of.map(|shot| shot.frame[14..34].to_vec()).unwrap_or_default(),
-        transport_header: of.map(|shot| shot.frame[34..].to_vec()).unwrap_or_default(),
+        // The kernel tells no transport header of what is none of IP.
+        network_header: of.map(|shot| shot.frame[14..if is_ip(&shot) { 34 } else { 54 }].to_vec()).unwrap_or_default(),
+        transport_header: of.filter(is_ip).map(|shot| shot.frame[34..].to_vec()).unwrap_or_default(),
         iif: None,
         oif: None,
         mark: None,
@@ -66,9 +77,9 @@ fn the_decision_to_forward_is_told_and_what_follows_ends_it() {
     assert!(!judge.is_done());
     said(&mut judge, 5, Some(&shots[0]), "postrouting", HopVerdict::Accept);
     assert!(!judge.is_done(), "it has not arrived");
-    judge.arrive(0, [0; 6], &shots[0].frame);
+    judge.arrive(0, Ear { mac: [0; 6], is_router: false }, &shots[0].frame);
     assert!(!judge.is_done(), "it left by a link");
-    judge.arrive(0, MAC, &shots[0].frame);
+    judge.arrive(0, EAR, &shots[0].frame);
     assert!(judge.is_done());
     let seen = judge.seen().remove(0);
     assert_eq!((seen.doubt.as_str(), seen.verdict.expect("one").chain.as_str()), ("", "in_ne"));
@@ -115,4 +126,55 @@ fn what_was_lost_or_unknown_makes_all_of_it_doubtful() {
     }
     let twice = [shot(1, false, false), shot(1, false, false)];
     assert!(judge(&twice).seen().iter().all(|seen| !seen.doubt.is_empty()));
+}
+
+#[test]
+fn the_bridge_decides_about_claims_and_not_about_what_is_routed() {
+    let claim = Shot { way: Way::Claim, ..shot(2, true, false) };
+    let shots = [shot(1, true, false), claim];
+    let mut judge = judge(&shots);
+    for (id, shot) in (5..).zip(&shots) {
+        said_by(&mut judge, Family::Bridge, id, Some(shot), "prerouting", HopVerdict::Accept);
+        // At the router's own link all that is to be routed is seen: this is no arrival of a flow.
+        judge.arrive(0, ROUTER, &shot.frame);
+        said(&mut judge, id, Some(shot), "prerouting", HopVerdict::Drop);
+    }
+    let seen = judge.seen();
+    assert_eq!(seen.iter().map(|seen| seen.arrived.is_some()).collect::<Vec<_>>(), [false, true]);
+    let verdicts: Vec<_> = seen.into_iter().filter_map(|seen| seen.verdict).map(|v| (v.bridge, v.accepted)).collect();
+    assert_eq!(verdicts, [(false, false), (true, true)]);
+}
+
+#[test]
+fn a_tagged_frame_is_known_by_its_tag() {
+    let mut frame = [MAC, MAC].concat();
+    frame.extend([0x08, 0x06]);
+    frame.resize(14 + TAG_OFFSET, 0);
+    frame.extend(TAG);
+    frame.extend(7u16.to_be_bytes());
+    frame.resize(60, 0);
+    let arp = Shot { frame, way: Way::Claim, ..shot(7, true, false) };
+    let mut judge = judge(std::slice::from_ref(&arp));
+    judge.arrive(0, ROUTER, &arp.frame);
+    said_by(&mut judge, Family::Bridge, 5, Some(&arp), "prerouting", HopVerdict::Accept);
+    assert!(judge.is_done() && judge.seen()[0].arrived.is_some());
+    assert_eq!(tagged(&[0; 60]), None);
+    assert_eq!(tagged(&[&[0; TAG_OFFSET], &TAG[..]].concat()), None);
+}
+
+#[test]
+fn what_no_later_hook_saw_has_no_route() {
+    let shots = [shot(1, false, false), shot(2, false, false), shot(3, false, true)];
+    let unrouted = |sentinel: bool| -> Vec<bool> {
+        let mut judge = judge(&shots);
+        said(&mut judge, 5, Some(&shots[0]), "prerouting", HopVerdict::Accept);
+        // The bridge's verdict alone is none about routing.
+        said_by(&mut judge, Family::Bridge, 6, Some(&shots[1]), "prerouting", HopVerdict::Accept);
+        if sentinel {
+            said(&mut judge, 7, Some(&shots[2]), "prerouting", HopVerdict::Accept);
+        }
+        judge.seen().into_iter().map(|seen| seen.is_unrouted).collect()
+    };
+    assert_eq!(unrouted(true), [true, false]);
+    assert_eq!(unrouted(false), [false, false], "while it may still be on its way");
 }

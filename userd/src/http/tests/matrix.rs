@@ -16,11 +16,13 @@ const ALICE: Uid = Uid(1000);
 const BOB: Uid = Uid(1001);
 const ABSENT: &str = "0011223344556677";
 
-/// Alice has `blue` and an operation; Bob has `crimson` and an operation.
+/// Alice has `blue`, an operation and a run of suites; Bob has `crimson`, an operation and a run.
 struct Stage {
     lab: Lab,
     app: App,
     operations: [String; 2],
+    tests: [String; 2],
+    _directory: tempfile::TempDir,
 }
 
 async fn stage() -> Stage {
@@ -31,8 +33,21 @@ async fn stage() -> Stage {
         assert_eq!(state, OperationState::Done);
         operations.push(events[0].operation.clone().expect("an operation"));
     }
-    let app = app(&lab);
-    Stage { lab, app, operations: operations.try_into().expect("two") }
+    let directory = tempfile::tempdir().expect("a directory");
+    let failed = netengine_lab_proto::CaseResult::Failed { message: "not this one".into() };
+    let failed = postcard::to_stdvec(&failed).expect("encodes");
+    let (lab_role, _) = crate::fake::lab_role(directory.path(), move |_, _, _| Some(failed.clone()));
+    let app = app_with(&lab, lab_role);
+    let mut tests = Vec::new();
+    for owner in [ALICE, BOB] {
+        let request = body(Action::RunFirewallTests);
+        let (status, begun) = ask(&app, Principal::user(owner), "post", "/firewall/tests", request).await;
+        assert_eq!(status, 202, "{begun}");
+        let begun: serde_json::Value = serde_json::from_str(&begun).expect("JSON");
+        tests.push(begun["id"].as_str().expect("an id").to_owned());
+    }
+    let (operations, tests) = (operations.try_into().expect("two"), tests.try_into().expect("two"));
+    Stage { lab, app, operations, tests, _directory: directory }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,12 +60,13 @@ enum Object {
 impl Stage {
     /// The path of a route for Alice, about an object of hers, of Bob's, or of nobody.
     fn path(&self, route: &str, object: Object) -> String {
-        let (world, operation) = match object {
-            Object::Own => ("blue", self.operations[0].as_str()),
-            Object::Other => ("crimson", self.operations[1].as_str()),
-            Object::Absent => ("none", ABSENT),
+        let (world, operation, test) = match object {
+            Object::Own => ("blue", self.operations[0].as_str(), self.tests[0].as_str()),
+            Object::Other => ("crimson", self.operations[1].as_str(), self.tests[1].as_str()),
+            Object::Absent => ("none", ABSENT, ABSENT),
         };
-        route.replace("{world}", world).replace("{operation}", operation).replace("{serial}", ABSENT)
+        let path = route.replace("{world}", world).replace("{operation}", operation).replace("{serial}", ABSENT);
+        path.replace("{id}", test)
     }
 }
 
@@ -58,6 +74,14 @@ fn body(action: Action) -> String {
     match action {
         Action::Plan | Action::Up => json!({ "spec": spec_json("blue") }).to_string(),
         Action::Exec => "{}".to_owned(),
+        Action::ValidateFirewallSuites | Action::RunFirewallTests => {
+            let suite = "- name: x\n  rules: table ip t {}\n  packets: [{dst_port: 1}]\n";
+            json!({ "suites": [{ "file": "a.yaml", "text": suite }] }).to_string()
+        }
+        Action::RunFirewallCase => {
+            let case = netengine_suite::load("a", "- {name: x, packets: [{dst_port: 1}]}", &mut |_| Err(String::new()));
+            serde_json::to_string(&case.expect("a suite").cases[0].request).expect("JSON")
+        }
         _ => String::new(),
     }
 }
@@ -82,7 +106,9 @@ async fn a_users_own_are_served_and_others_look_absent() {
             let path = stage.path(route.path, object);
             // Operations of others are told apart by id only; take both ids out.
             let answer = ask(&stage.app, alice, route.method, &path, body(route.action)).await;
-            let ids = [stage.operations[0].as_str(), stage.operations[1].as_str(), ABSENT];
+            let [a, b] = &stage.operations;
+            let [c, d] = &stage.tests;
+            let ids = [a.as_str(), b.as_str(), c.as_str(), d.as_str(), ABSENT];
             let text = ids.iter().fold(answer.1, |text, id| text.replace(id, "ID"));
             answers.push((answer.0, text));
         }
@@ -111,7 +137,9 @@ async fn a_users_own_are_served_and_others_look_absent() {
         .await;
         if takes_object {
             let strip = |text: &str| {
-                [stage.operations[1].as_str(), ABSENT].iter().fold(text.to_owned(), |t, id| t.replace(id, "ID"))
+                [stage.operations[1].as_str(), &stage.tests[1], ABSENT]
+                    .iter()
+                    .fold(text.to_owned(), |t, id| t.replace(id, "ID"))
             };
             assert_eq!(neutral(&(bobs.0, strip(&bobs.1))), neutral(&(nobodys.0, strip(&nobodys.1))), "{route:?}");
             assert_eq!(bobs.0, 404, "{route:?}");

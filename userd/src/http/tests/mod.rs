@@ -14,7 +14,12 @@ use super::{App, ROUTES, openapi, router};
 use crate::{decide::Principal, orchestrator::tests::Lab};
 
 fn app(lab: &Lab) -> App {
-    App::new(lab.orchestrator.clone(), Vec::new())
+    app_with(lab, "/nonexistent/lab.sock".into())
+}
+
+/// With a lab role that listens there.
+fn app_with(lab: &Lab, lab_role: std::path::PathBuf) -> App {
+    App::new(lab.orchestrator.clone(), crate::lab::Lab::new(lab_role), Vec::new())
 }
 
 /// Status and body of one request.

@@ -135,6 +135,7 @@ async fn orchestrator(directory: &TempDir, quotas: Quotas) -> Orchestrator {
     let config = Config {
         state_dir: directory.path().to_owned(),
         rootd_socket: path("rootd.sock"),
+        lab_socket: path("lab.sock"),
         worlds_dir: path("w"),
         worlds_state_dir: directory.path().to_owned(),
         database: format!("sqlite://{}", path("state.db").display()),

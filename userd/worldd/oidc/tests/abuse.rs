@@ -218,6 +218,36 @@ async fn a_code_is_bound_to_client_address_and_verifier() {
 }
 
 #[tokio::test]
+async fn a_code_or_a_refresh_token_that_comes_twice_ends_what_was_given_for_it() {
+    let site = site().await;
+    let start = now();
+    let code = site.log_in(QUERY, start).await.sent_back("code").expect("a code");
+    let fields = [("grant_type", "authorization_code"), ("code", code.as_str()), ("redirect_uri", CALLBACK)];
+    let first = site.token(&fields, start).await.json();
+    let text = |tokens: &Value, name: &str| tokens[name].as_str().expect("a token").to_owned();
+    let userinfo = |tokens: &Value| {
+        let bearer = format!("Bearer {}", text(tokens, "access_token"));
+        let site = &site;
+        async move { site.ask("GET", USERINFO, &[("authorization", bearer.as_str())], "", start).await.status }
+    };
+    let refresh = |tokens: &Value| {
+        let (token, site) = (text(tokens, "refresh_token"), &site);
+        async move { site.token(&[("grant_type", "refresh_token"), ("refresh_token", token.as_str())], start).await }
+    };
+    assert_eq!(userinfo(&first).await, 200);
+    assert_eq!(site.token(&fields, start).await.json()["error"], "invalid_grant");
+    assert_eq!(userinfo(&first).await, 401, "whoever was first may have been a thief");
+    assert_eq!(refresh(&first).await.json()["error"], "invalid_grant");
+
+    let first = tokens(&site, start).await;
+    let second = refresh(&first).await.json();
+    assert_eq!(userinfo(&second).await, 200);
+    assert_eq!(refresh(&first).await.json()["error"], "invalid_grant");
+    assert_eq!(userinfo(&second).await, 401);
+    assert_eq!(refresh(&second).await.json()["error"], "invalid_grant");
+}
+
+#[tokio::test]
 async fn forged_and_foreign_tokens_open_nothing() {
     let site = site().await;
     let start = now();

@@ -148,7 +148,10 @@ impl Scope {
         tlds.extend(services.iter().filter_map(|listen| DnsName::parse(listen.name.rsplit_once('.')?.1).ok()));
         tlds.sort();
         tlds.dedup();
-        Self { zones: vec![spec.dns.platform_zone.name.clone()], tlds, networks: networks.collect() }
+        // A mirrored host name is a zone of the world's own.
+        let mirrors = spec.gateway_portal.mirrors().iter().map(|mirror| mirror.real_hostname.clone());
+        let zones = std::iter::once(spec.dns.platform_zone.name.clone()).chain(mirrors).collect();
+        Self { zones, tlds, networks: networks.collect() }
     }
 
     /// Whether this may be certified.

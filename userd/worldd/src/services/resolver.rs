@@ -212,7 +212,5 @@ fn anchors(trust: &Trust) -> Vec<Anchor> {
 
 /// Who is asked for names outside the world.
 fn forward(spec: &Spec) -> Forward {
-    let internet = &spec.gateway_portal.real_internet;
-    let servers = internet.upstream_resolver_ip.filter(|_| internet.upstream_resolver_enabled);
-    Forward { servers: servers.into_iter().map(IpAddr::from).collect() }
+    Forward { servers: spec.gateway_portal.upstream_resolver().into_iter().map(IpAddr::from).collect() }
 }

@@ -9,7 +9,10 @@ use netengine_proto::{
     control::{ControlReply, Desired, Health, ServiceHealth},
     trust::Trust,
 };
-use netengine_spec::{Spec, model::ListenAddress};
+use netengine_spec::{
+    Spec,
+    model::{ListenAddress, ServiceMirror},
+};
 use tokio::task::JoinHandle;
 
 use super::{
@@ -186,6 +189,13 @@ impl World {
             }
         }
         all.retain(|endpoint| endpoint.phase <= up_to);
+        // Who answers at an address answers for the real host names that lead to it.
+        for endpoint in all.iter_mut().filter(|endpoint| !endpoint.names.is_empty()) {
+            let here = |mirror: &&ServiceMirror| endpoint.addresses.contains(&mirror.in_world_service.into());
+            let names = spec.gateway_portal.mirrors().iter().filter(here).map(|mirror| mirror.real_hostname.as_str());
+            let names: Vec<_> = names.collect();
+            endpoint.names.extend(pki::identifiers(names, []));
+        }
         self.api = Some(api);
         all
     }

@@ -8,7 +8,7 @@ use std::{
 use ipnet::IpNet;
 use netengine_spec::{
     Spec,
-    model::{DomainRecord, InitialDomain, InternetMode, RecordType, SerialPolicy},
+    model::{DomainRecord, InitialDomain, RecordType, SerialPolicy},
 };
 
 use super::{
@@ -103,13 +103,10 @@ pub(super) fn plan(spec: &Spec, hosts: &[HostAddress], leased: &[LeasedNetwork])
     for domain in &spec.domain_registry.initial_domains {
         zones.add_domain(domain, server_of(domain.domain.as_str()));
     }
-    let internet = &spec.gateway_portal.real_internet;
-    if internet.mode == InternetMode::Mirrored {
-        for mirror in &internet.service_mirrors {
-            let name = mirror.real_hostname.as_str();
-            zones.add(name, &platform);
-            zones.record(name, name, TTL, "A", mirror.in_world_service.to_string());
-        }
+    for mirror in spec.gateway_portal.mirrors() {
+        let name = mirror.real_hostname.as_str();
+        zones.add(name, &platform);
+        zones.record(name, name, TTL, "A", mirror.in_world_service.to_string());
     }
     zones.add_reverse(spec, leased, &platform, &named);
     for (name, address, _) in &named {
