@@ -89,6 +89,9 @@ pub enum Command {
         /// Only tell when something else changes the world, do not put it right; until the next up (see drift).
         #[arg(long)]
         no_heal: bool,
+        /// Prove who reaches whom before saying that it is ready; fails when a flow goes otherwise than the spec says (see prove).
+        #[arg(long, conflicts_with = "dry_run")]
+        prove: bool,
     },
     /// Show what up would change: exits 0 for nothing, 5 for changes.
     Plan {
@@ -164,15 +167,23 @@ pub enum Command {
         #[arg(long, short)]
         follow: bool,
     },
-    /// Prove who reaches whom: a packet of every kind from every network to every other, as the spec says and as the kernel does.
+    /// Prove who reaches whom: a packet of every kind from every network, as the spec says and as the kernel does.
     ///
-    /// Exits 1 when a flow went otherwise, could not be observed, or the network differs from its plan.
+    /// From a vantage host in every network to every other network, to each address of the services, to the router and to
+    /// an address outside, and from the services to every network: TCP, UDP and ICMP, IPv4 and IPv6. Each vantage host also
+    /// says on its own link what no host may say: with another's address or MAC address, as a router, as a DHCP server.
+    ///
+    /// A flow passes when the router's trace of this very packet and its arrival are what the spec says. Exits 1 when a flow
+    /// went otherwise, could not be observed, or the network differs from its plan.
     Prove {
         /// The world; may be omitted when you have exactly one.
         world: Option<String>,
         /// Print JUnit's XML.
         #[arg(long, conflicts_with = "json")]
         junit: bool,
+        /// Write the packets to this directory, as FROM-to-TO.pcapng; each has its expectation, verdict and rule as comment.
+        #[arg(long, value_name = "DIR")]
+        pcap: Option<PathBuf>,
     },
     /// Run firewall suites: nftables rulesets judged by the kernel, packet by packet.
     ///
@@ -303,6 +314,9 @@ pub struct TestArgs {
     /// Print a suite of boundary packets for this ruleset, with the verdicts that the kernel gives, for you to read.
     #[arg(long, value_name = "RULESET", conflicts_with_all = ["suites", "coverage", "mutate", "diff", "watch", "filter", "trace"])]
     pub derive: Option<PathBuf>,
+    /// Run in sandboxes of your own, without the daemons, where the host lets you make user namespaces.
+    #[arg(long)]
+    pub rootless: bool,
     /// How to print.
     #[arg(long, value_enum, default_value_t = Report::Pretty)]
     pub format: Report,
@@ -330,6 +344,15 @@ pub struct TestArgs {
     /// Run every case with this ruleset too and print the packets whose verdicts differ; exits 1 when some do.
     #[arg(long, value_name = "RULESET")]
     pub diff: Option<PathBuf>,
+    /// Load these tables beside the ruleset under test, after it: as recorded from docker, firewalld, ufw or wireguard, or a ruleset of yours.
+    #[arg(long, value_name = "docker|firewalld|ufw|wireguard|FILE", conflicts_with = "derive")]
+    pub beside: Vec<String>,
+    /// Write what was sent and seen to this directory, a pcapng file for each case; each packet has its verdict as comment.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["mutate", "diff", "derive"])]
+    pub pcap: Option<PathBuf>,
+    /// Begin the cases in an order that this number makes, the same each time; results are told in the order of the suites.
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
     /// Run again whenever a suite or a ruleset file changes.
     #[arg(long)]
     pub watch: bool,

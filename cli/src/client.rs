@@ -35,6 +35,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(60);
 pub struct Client {
     socket: PathBuf,
     is_admin: bool,
+    is_given: bool,
     owner: Option<u32>,
 }
 
@@ -50,7 +51,9 @@ impl Client {
             ("NETENGINE_SOCKET", "/run/netengine/user.sock")
         };
         let from_environment = std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
-        let socket = global.socket.clone().or(from_environment).unwrap_or_else(|| default.into());
+        let given = global.socket.clone().or(from_environment);
+        let is_given = global.admin || given.is_some();
+        let socket = given.unwrap_or_else(|| default.into());
         let owner = match &global.owner {
             Some(_) if !global.admin => {
                 let help = "add --admin (needs the group netengine-admin), or leave --owner out";
@@ -59,7 +62,12 @@ impl Client {
             Some(owner) => Some(owner_uid(owner)?),
             None => None,
         };
-        Ok(Self { socket, is_admin: global.admin, owner })
+        Ok(Self { socket, is_admin: global.admin, is_given, owner })
+    }
+
+    /// Whether an option or the environment says which daemon is meant.
+    pub fn is_given(&self) -> bool {
+        self.is_given
     }
 
     /// The socket's path.
@@ -143,12 +151,14 @@ impl Client {
     pub async fn post_followed<T: DeserializeOwned>(
         &self,
         path: &str,
+        query: &[(&str, &str)],
         end: &str,
         time: Duration,
-        mut told: impl FnMut(Done),
+        mut told: impl FnMut(Told<'_>) -> serde_json::Result<()>,
     ) -> Result<T, Failure> {
         let following = async {
-            let response = self.send(Method::POST, path, &[("follow", "true")], b"null".to_vec()).await?;
+            let query = [query, &[("follow", "true")]].concat();
+            let response = self.send(Method::POST, path, &query, b"null".to_vec()).await?;
             if !response.status().is_success() {
                 return Err(problem(response).await);
             }
@@ -157,7 +167,10 @@ impl Client {
                 let Ok(chunk) = frame.map_err(|error| broken(&error))?.into_data() else { continue };
                 for event in reader.feed(&chunk).map_err(|error| broken(&error))? {
                     match event.name.as_str() {
-                        "progress" => told(serde_json::from_str(&event.data).map_err(|error| broken(&error))?),
+                        "progress" => {
+                            let done = serde_json::from_str(&event.data).map_err(|error| broken(&error))?;
+                            told(Told::Progress(done)).map_err(|error| broken(&error))?;
+                        }
                         "problem" => {
                             let told: Problem = serde_json::from_str(&event.data).map_err(|error| broken(&error))?;
                             return Err(told.into());
@@ -165,7 +178,7 @@ impl Client {
                         name if name == end => {
                             return serde_json::from_str(&event.data).map_err(|error| broken(&error));
                         }
-                        _ => {}
+                        name => told(Told::Part(name, &event.data)).map_err(|error| broken(&error))?,
                     }
                 }
             }
@@ -246,6 +259,15 @@ pub fn unreachable_socket(socket: &Path, error: &io::Error, group: &str) -> Fail
         ),
         _ => Failure::new(ProblemKind::Engine, what, format!("{shown}: {error}"), "see `netengine doctor`"),
     }
+}
+
+/// What the daemon tells before the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told<'a> {
+    /// How far it is.
+    Progress(Done),
+    /// A part of what it found: an event's name and its JSON.
+    Part(&'a str, &'a str),
 }
 
 /// How far the daemon is.

@@ -15,6 +15,11 @@
 
 #![deny(unsafe_code)] // allowed in `exec::sys` only, each block with its reason
 
+/// The firewall lab as a library.
+pub mod lab {
+    pub use crate::{failure::Failure, suite::daemon::Lab};
+}
+
 mod args;
 mod client;
 mod commands;

@@ -37,10 +37,10 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Shows on a terminal how much of a known number is done.
-    pub fn count(&mut self, title: &str, done: u64, all: u64) {
+    /// Shows on a terminal how many of a known number of things, `checks` for example, are done.
+    pub fn count(&mut self, title: &str, done: u64, all: u64, things: &str) {
         if let Some(bar) = &self.bar {
-            bar.set_message(counted(title, done, all));
+            bar.set_message(counted(title, done, all, things));
         }
     }
 
@@ -61,8 +61,8 @@ impl Drop for Progress<'_> {
     }
 }
 
-fn counted(title: &str, done: u64, all: u64) -> String {
-    format!("{}: {done} of {all} checks", escape::line(title))
+fn counted(title: &str, done: u64, all: u64, things: &str) -> String {
+    format!("{}: {done} of {all} {things}", escape::line(title))
 }
 
 /// Whether the event tells that something begins; on a terminal the spinner's text tells that.

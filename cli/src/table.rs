@@ -62,6 +62,11 @@ impl Table {
         self.rows.push(cells.map(|(text, tint)| (escape::line(text).into_owned(), tint)).into());
     }
 
+    /// Adds a row of as many cells as there are headings; their text is made safe here.
+    pub fn cells<'a>(&mut self, cells: impl IntoIterator<Item = (&'a str, Tint)>) {
+        self.rows.push(cells.into_iter().map(|(text, tint)| (escape::line(text).into_owned(), tint)).collect());
+    }
+
     /// The table as lines.
     pub fn render(&self, color: bool) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);

@@ -6,7 +6,7 @@ use netengine_proto::api::{Diagnosis, DiagnosisCheck};
 
 use super::{count, duration};
 use crate::{
-    client::{Client, Done},
+    client::{Client, Done, Told},
     escape,
     failure::Failure,
     progress::Progress,
@@ -25,9 +25,14 @@ pub async fn run(ui: &Ui, client: &Client, world: Option<&str>) -> Result<u8, Fa
     let world = client.world(world).await?;
     let title = format!("diagnose world \"{world}\"");
     let mut progress = Progress::new(ui, &title);
-    let told = |told: Done| progress.count(&title, told.done, told.all);
+    let told = |told: Told<'_>| {
+        if let Told::Progress(Done { done, all }) = told {
+            progress.count(&title, done, all, "checks");
+        }
+        Ok(())
+    };
     let path = format!("/worlds/{world}/diagnose");
-    let diagnosis = client.post_followed::<Diagnosis>(&path, "diagnosis", LONGEST, told).await;
+    let diagnosis = client.post_followed::<Diagnosis>(&path, &[], "diagnosis", LONGEST, told).await;
     drop(progress);
     let diagnosis = diagnosis?;
     if ui.json {

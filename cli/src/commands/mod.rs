@@ -29,6 +29,7 @@ use crate::{
     args::{Cli, Command},
     client::Client,
     failure::Failure,
+    suite::engine,
     ui::Ui,
 };
 
@@ -40,18 +41,25 @@ pub fn run(cli: Cli, ui: &Ui) -> Result<u8, Failure> {
     let global = &cli.global;
     match cli.command {
         Command::Validate { spec, explain, .. } => validate::run(ui, &spec, explain),
-        Command::Test(options) => test::run(ui, &options),
+        Command::Test(options) => {
+            if !options.rootless {
+                let client = Client::new(global)?;
+                let is_given = client.is_given();
+                engine::choose(ui, &engine::Place { socket: client.socket(), is_given })?;
+            }
+            test::run(ui, &options)
+        }
         Command::Init { file } => init::run(ui, &file),
         Command::Schema => schema::run(ui),
         Command::Completions { shell } => completions::run(ui, shell),
         Command::Man { dir } => man::run(ui, dir.as_deref()),
-        Command::Up { spec, up_to, dry_run, timeout, no_heal } => {
+        Command::Up { spec, up_to, dry_run, timeout, no_heal, prove } => {
             let request = UpRequest { no_heal: Some(no_heal), ..up::request(ui, &spec, up_to, timeout)? };
             let client = Client::new(global)?;
             if dry_run {
                 block_on(plan::run(ui, &client, &request))?.map(|_| 0)
             } else {
-                block_on(up::run(ui, &client, &request))?
+                block_on(up::run(ui, &client, &request, prove))?
             }
         }
         Command::Plan { spec } => {
@@ -77,7 +85,10 @@ pub fn run(cli: Cli, ui: &Ui) -> Result<u8, Failure> {
             let query = credentials::Query { world, kind, name };
             block_on(credentials::run(ui, &Client::new(global)?, &query))?
         }
-        Command::Prove { world, junit } => block_on(prove::run(ui, &Client::new(global)?, world.as_deref(), junit))?,
+        Command::Prove { world, junit, pcap } => {
+            let options = prove::Options { world, junit, pcap };
+            block_on(prove::run(ui, &Client::new(global)?, &options))?
+        }
         Command::Diagnose { world } => block_on(diagnose::run(ui, &Client::new(global)?, world.as_deref()))?,
         Command::Drift { world, follow } => block_on(drift::run(ui, &Client::new(global)?, world.as_deref(), follow))?,
         Command::Exec { target, tty, no_tty, exec_socket, command } => {

@@ -1,71 +1,115 @@
 //! `netengine prove`: what a world's spec says of every flow, and what the kernel did.
 
-use std::{collections::BTreeSet, fmt::Write, time::Duration};
+use std::{fmt::Write, path::PathBuf, time::Duration};
 
-use netengine_proto::api::{Proof, ProvenFlow};
+use netengine_proto::api::{ProblemKind, Proof, ProvenFlow};
 
 use super::{count, duration};
 use crate::{
-    client::Client,
+    client::{Client, Done, Told},
     escape,
     failure::Failure,
     progress::Progress,
-    table::{Table, Tint},
+    table::Tint,
     ui::Ui,
 };
 
+mod capture;
+mod junit;
+mod matrix;
+
 /// Batches have deadlines of their own in the daemon; all of them end within this.
 const LONGEST: Duration = Duration::from_secs(300);
+/// Flows that a failed `up` names; `prove` shows all.
+const NAMED: usize = 5;
+
+/// What is proven, and how it is shown.
+pub struct Options {
+    /// Which world; none is the only one.
+    pub world: Option<String>,
+    /// As JUnit's XML.
+    pub junit: bool,
+    /// Where to write the packets.
+    pub pcap: Option<PathBuf>,
+}
 
 /// Proves and shows. Exits 0 when all went as the spec says.
 ///
 /// # Errors
-/// Never for a flow that went otherwise: that is the result. The daemon's problem when it cannot prove.
-pub async fn run(ui: &Ui, client: &Client, world: Option<&str>, junit: bool) -> Result<u8, Failure> {
-    let world = client.world(world).await?;
-    let progress = Progress::new(ui, &format!("prove world \"{world}\""));
-    let proof: Result<Proof, _> = client.post_within(&format!("/worlds/{world}/prove"), LONGEST).await;
-    drop(progress);
-    let proof = proof?;
-    match (ui.json, junit) {
+/// Never for a flow that went otherwise: that is the result. The daemon's problem when it cannot prove; class `failed`
+/// when the packets cannot be written.
+pub async fn run(ui: &Ui, client: &Client, options: &Options) -> Result<u8, Failure> {
+    let world = client.world(options.world.as_deref()).await?;
+    let proof = prove(ui, client, world.as_str(), options.pcap.is_some()).await?;
+    if let Some(dir) = &options.pcap {
+        let files = capture::write(&proof, dir)?;
+        ui.remark(&format!("wrote {} to {}", count(files, "capture"), dir.display()));
+    }
+    match (ui.json, options.junit) {
         (true, _) => ui.print_json(&proof)?,
-        (false, true) => ui.print(&xml(&proof))?,
+        (false, true) => ui.print(&junit::xml(&proof))?,
         (false, false) => ui.print(&render(&proof, ui.color))?,
     }
     Ok(if is_sound(&proof) { 0 } else { 1 })
+}
+
+/// Proves a world that came up.
+///
+/// # Errors
+/// Class `failed` with the flows that go otherwise than the spec says; the daemon's problem when it cannot prove.
+pub async fn after_up(ui: &Ui, client: &Client, world: &str) -> Result<(), Failure> {
+    let proof = prove(ui, client, world, false).await?;
+    if is_sound(&proof) {
+        return Ok(());
+    }
+    let what = format!("cannot start world \"{world}\": it is up, and does not do what its spec says");
+    let help = format!("`netengine prove {world}` shows every flow; `netengine down {world}` removes it");
+    Err(Failure::new(ProblemKind::Failed, what, differing(&proof), help))
+}
+
+async fn prove(ui: &Ui, client: &Client, world: &str, frames: bool) -> Result<Proof, Failure> {
+    let title = format!("prove world \"{world}\"");
+    let mut progress = Progress::new(ui, &title);
+    let mut flows: Vec<ProvenFlow> = Vec::new();
+    let told = |told: Told<'_>| {
+        match told {
+            Told::Progress(Done { done, all }) => progress.count(&title, done, all, "flows"),
+            Told::Part("flows", json) => flows.append(&mut serde_json::from_str(json)?),
+            Told::Part(..) => {}
+        }
+        Ok(())
+    };
+    let query: &[(&str, &str)] = if frames { &[("frames", "true")] } else { &[] };
+    let path = format!("/worlds/{world}/prove");
+    let proof = client.post_followed::<Proof>(&path, query, "proof", LONGEST, told).await?;
+    Ok(Proof { flows, ..proof })
 }
 
 fn is_sound(proof: &Proof) -> bool {
     proof.passed && proof.drift.is_empty() && proof.flows.iter().all(|flow| flow.outcome == "passed")
 }
 
-/// The flows of one cell of the matrix in a word.
-fn cell<'a>(flows: impl Iterator<Item = &'a ProvenFlow> + Clone) -> (&'static str, Tint) {
-    let any = |outcome: &str| flows.clone().any(|flow| flow.outcome == outcome);
-    if any("failed") {
-        ("FAILED", Tint::Bad)
-    } else if flows.clone().any(|flow| flow.outcome != "passed") {
-        ("NOT SEEN", Tint::Bad)
-    } else if flows.clone().all(|flow| flow.reaches) {
-        ("reaches", Tint::Good)
-    } else if flows.clone().any(|flow| flow.reaches) {
-        ("partly", Tint::Good)
-    } else {
-        ("blocked", Tint::Dim)
+/// What is not as it should be, in one line.
+fn differing(proof: &Proof) -> String {
+    let wrong: Vec<_> = proof.flows.iter().filter(|flow| flow.outcome != "passed").collect();
+    let mut named: Vec<String> = wrong
+        .iter()
+        .take(NAMED)
+        .map(|flow| {
+            let rule = flow.rule.as_ref().map(|rule| format!(" (rule: {rule})")).unwrap_or_default();
+            format!("{}: {}{rule}", title(flow), flow.cause)
+        })
+        .collect();
+    if wrong.len() > NAMED {
+        named.push(format!("and {} flows more", wrong.len() - NAMED));
     }
+    named.extend(proof.drift.iter().map(|change| format!("to {} {} {}", change.action, change.kind, change.object)));
+    if named.is_empty() { "the proof is not sound".to_owned() } else { named.join("; ") }
 }
 
-/// A line for each pair of networks, then every flow that did not pass.
+/// The matrix, then every flow that did not pass.
 fn render(proof: &Proof, color: bool) -> String {
-    let mut table = Table::new(&["FROM", "TO", "FLOWS", "SEEN"]);
-    let pairs: BTreeSet<(&str, &str)> = proof.flows.iter().map(|flow| (flow.from.as_str(), flow.to.as_str())).collect();
-    for (from, to) in pairs {
-        let of = proof.flows.iter().filter(|flow| flow.from == from && flow.to == to);
-        let (word, tint) = cell(of.clone());
-        let number = of.count().to_string();
-        table.tinted([(from, Tint::Plain), (to, Tint::Plain), (number.as_str(), Tint::Dim), (word, tint)]);
-    }
-    let mut text = table.render(color);
+    let mut text = matrix::render(proof, color);
     for flow in proof.flows.iter().filter(|flow| flow.outcome != "passed") {
         let _ = writeln!(text, "{}  {}", Tint::Bad.paint(&flow.outcome, color), escape::line(&title(flow)));
         let _ = writeln!(text, "  cause: {}", escape::line(&flow.cause));
@@ -91,59 +135,25 @@ fn render(proof: &Proof, color: bool) -> String {
 
 fn title(flow: &ProvenFlow) -> String {
     let port = flow.port.map(|port| format!(" port {port}")).unwrap_or_default();
-    format!("{} to {}: {}{port} {} > {}", flow.from, flow.to, flow.protocol, flow.source, flow.target)
-}
-
-/// JUnit's XML: a test for each flow, and one for the network being as planned.
-fn xml(proof: &Proof) -> String {
-    let failed =
-        proof.flows.iter().filter(|flow| flow.outcome == "failed").count() + usize::from(!proof.drift.is_empty());
-    let unseen = proof.flows.iter().filter(|flow| !matches!(flow.outcome.as_str(), "failed" | "passed")).count();
-    let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    let (name, tests) = (quoted(&proof.world), proof.flows.len() + 1);
-    let _ = writeln!(
-        out,
-        "<testsuite name=\"{name}\" tests=\"{tests}\" failures=\"{failed}\" errors=\"{unseen}\" time=\"{}.{:03}\">",
-        proof.millis / 1000,
-        proof.millis % 1000
-    );
-    let mut case = |title: &str, wrong: Option<(&str, String)>| {
-        let head = format!("  <testcase name=\"{}\" classname=\"{name}\"", quoted(title));
-        let _ = match wrong {
-            None => writeln!(out, "{head}/>"),
-            Some((element, why)) => writeln!(out, "{head}><{element} message=\"{}\"/></testcase>", quoted(&why)),
-        };
+    let end = |network: &str, role: &str| match role {
+        "host" => network.to_owned(),
+        "outside" => role.to_owned(),
+        role => format!("{network}'s {role}"),
     };
-    for flow in &proof.flows {
-        let rule = flow.rule.as_ref().map(|rule| format!(" (rule: {rule})")).unwrap_or_default();
-        let why = format!("{}{rule}", flow.cause);
-        let wrong = match flow.outcome.as_str() {
-            "passed" => None,
-            "failed" => Some(("failure", why)),
-            _ => Some(("error", why)),
-        };
-        case(&title(flow), wrong);
-    }
-    let drift = proof.drift.iter().map(|change| format!("{} {} {}", change.action, change.kind, change.object));
-    let drift: Vec<String> = drift.collect();
-    case("the network is as planned", (!drift.is_empty()).then(|| ("failure", drift.join("; "))));
-    out.push_str("</testsuite>\n");
-    out
-}
-
-fn quoted(text: &str) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    clean.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    let (from, to) = (end(&flow.from, &flow.sender), end(&flow.to, &flow.receiver));
+    format!("{from} to {to}: {}{port} {} > {}", flow.protocol, flow.source, flow.target)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn flow(outcome: &str, reaches: bool) -> ProvenFlow {
+    pub(super) fn flow(outcome: &str, reaches: bool) -> ProvenFlow {
         ProvenFlow {
             from: "core".into(),
+            sender: "host".into(),
             to: "home".into(),
+            receiver: "host".into(),
             protocol: "tcp".into(),
             port: Some(9),
             source: "10.0.0.2".into(),
@@ -157,10 +167,12 @@ mod tests {
             delivered_to: None,
             delivered_from: None,
             cause: if outcome == "passed" { String::new() } else { "it <did> not".into() },
+            sent: None,
+            arrived: None,
         }
     }
 
-    fn proof(flows: Vec<ProvenFlow>) -> Proof {
+    pub(super) fn proof(flows: Vec<ProvenFlow>) -> Proof {
         let passed = flows.iter().all(|flow| flow.outcome == "passed");
         Proof { world: "w".into(), passed, flows, drift: Vec::new(), millis: 1234 }
     }
@@ -168,7 +180,7 @@ mod tests {
     #[test]
     fn what_did_not_pass_names_its_rule() {
         let text = render(&proof(vec![flow("passed", false), flow("failed", true)]), false);
-        assert!(text.contains("core  home  2      FAILED"), "{text}");
+        assert!(text.contains("core") && text.contains("FAILED"), "{text}");
         assert!(text.contains("rule:  counter drop in chain in_neand1") && text.contains("1 of 2 flows not"), "{text}");
     }
 
@@ -182,9 +194,13 @@ mod tests {
     }
 
     #[test]
-    fn junit_counts_failures_and_what_was_not_seen() {
-        let text = xml(&proof(vec![flow("passed", true), flow("failed", true), flow("inconclusive", true)]));
-        assert!(text.contains("tests=\"4\" failures=\"1\" errors=\"1\" time=\"1.234\""), "{text}");
-        assert!(text.contains("<failure message=\"it &lt;did&gt; not (rule: counter drop)\"/>"), "{text}");
+    fn a_failed_up_names_the_flows_and_their_rules() {
+        let all = proof((0..7).map(|_| flow("failed", true)).collect());
+        let text = differing(&all);
+        assert!(
+            text.starts_with("core to home: tcp port 9 10.0.0.2 > 10.9.0.2: it <did> not (rule: counter drop); "),
+            "{text}"
+        );
+        assert!(text.ends_with("; and 2 flows more"), "{text}");
     }
 }

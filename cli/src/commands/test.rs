@@ -1,6 +1,6 @@
 //! `netengine test`: firewall suites, judged by the real kernel.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use netengine_proto::api::ProblemKind;
 use netengine_suite::{
@@ -11,7 +11,7 @@ use netengine_suite::{
 use crate::{
     args::{Report, TestArgs},
     failure::Failure,
-    suite::{compare, derive, filter::Filter, jobs, mutate, read, watch},
+    suite::{beside, captures, compare, derive, filter::Filter, jobs, mutate, read, watch},
     ui::Ui,
 };
 
@@ -21,7 +21,7 @@ use crate::{
 /// Class `usage` or `spec` for suites that cannot be read or are wrong, class `engine` when no worker can be started.
 pub fn run(ui: &Ui, args: &TestArgs) -> Result<u8, Failure> {
     if let Some(ruleset) = &args.derive {
-        let jobs = jobs::Jobs { most: args.jobs.map(usize::from), fail_fast: false };
+        let jobs = jobs::Jobs { most: args.jobs.map(usize::from), fail_fast: false, seed: args.seed };
         return derive::run(ui, ruleset, &jobs);
     }
     if !args.watch {
@@ -38,7 +38,7 @@ pub fn run(ui: &Ui, args: &TestArgs) -> Result<u8, Failure> {
 }
 
 fn once(ui: &Ui, args: &TestArgs) -> Result<u8, Failure> {
-    let begun = Instant::now();
+    let (begun, began_at) = (Instant::now(), SystemTime::now());
     let mut suites = read::all(&args.suites)?;
     let filter = args.filter.as_deref().map(Filter::parse).transpose().map_err(|why| {
         let help = "`name:TEXT`, `tag:WORD`, a text, joined by `and`, `or`, `not`, with parentheses";
@@ -48,10 +48,12 @@ fn once(ui: &Ui, args: &TestArgs) -> Result<u8, Failure> {
         suite.cases.retain(|case| filter.as_ref().is_none_or(|filter| filter.takes(case)));
         for case in &mut suite.cases {
             case.request.limits.all_rules |= args.coverage || args.mutate;
+            case.request.limits.capture |= args.pcap.is_some();
         }
     }
+    beside::add(&args.beside, suites.iter_mut().flat_map(|suite| &mut suite.cases))?;
     let cases: Vec<&Case> = suites.iter().flat_map(|suite| &suite.cases).collect();
-    let jobs = jobs::Jobs { most: args.jobs.map(usize::from), fail_fast: args.fail_fast };
+    let jobs = jobs::Jobs { most: args.jobs.map(usize::from), fail_fast: args.fail_fast, seed: args.seed };
     let format = if ui.json { Report::Json } else { args.format };
     if let Some(other) = &args.diff {
         return compare::run(ui, &cases, other, &jobs, format);
@@ -68,6 +70,9 @@ fn once(ui: &Ui, args: &TestArgs) -> Result<u8, Failure> {
     let run = collect(&suites, results, begun.elapsed().as_secs_f64() * 1000.0);
     if args.mutate {
         return mutate::run(ui, &run, &jobs, format, style);
+    }
+    if let Some(dir) = &args.pcap {
+        captures::write(&run, dir, began_at)?;
     }
     let covered = args.coverage.then(|| coverage::coverage(&run));
     match format {

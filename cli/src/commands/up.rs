@@ -2,7 +2,7 @@
 
 use netengine_proto::api::{Accepted, OperationStatus, UpRequest, WorldState, WorldStatus};
 
-use super::{count, duration};
+use super::{count, duration, prove};
 use crate::{args::SpecArgs, client::Client, failure::Failure, operation, spec_file, ui::Ui};
 
 /// Loads the spec and makes the request of `up` and `plan`; warnings are shown.
@@ -19,15 +19,18 @@ pub fn request(ui: &Ui, spec: &SpecArgs, up_to: Option<u8>, timeout: Option<u32>
     Ok(UpRequest { spec: loaded.value, up_to, timeout_ms, no_heal: None })
 }
 
-/// Brings the world up and waits for it.
+/// Brings the world up and waits for it; with `prove` it is not said to be ready before it is proven.
 ///
 /// # Errors
-/// The operation's problem, or the daemon's.
-pub async fn run(ui: &Ui, client: &Client, request: &UpRequest) -> Result<u8, Failure> {
+/// The operation's problem, or the daemon's; the flows that go otherwise than the spec says.
+pub async fn run(ui: &Ui, client: &Client, request: &UpRequest, prove: bool) -> Result<u8, Failure> {
     let name = request.spec.pointer("/metadata/name").and_then(serde_json::Value::as_str).unwrap_or("?");
     let title = format!("start world \"{name}\"");
     let begin = client.post::<Accepted>("/worlds", request);
     let done = operation::run(ui, client, &title, begin).await?;
+    if prove {
+        prove::after_up(ui, client, &done.world).await?;
+    }
     if ui.json {
         ui.print_json(&done)?;
         return Ok(0);

@@ -1,6 +1,9 @@
 //! Firewall suites: their files, which of their cases, who judges them, and what else is made of them.
 
+pub mod beside;
+pub mod captures;
 pub mod compare;
+pub mod daemon;
 pub mod derive;
 pub mod engine;
 pub mod filter;

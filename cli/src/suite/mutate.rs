@@ -37,7 +37,7 @@ pub fn run(ui: &Ui, run: &Run<'_>, jobs: &Jobs, format: Report, style: Style) ->
         for mutant in made {
             total += 1;
             let cases = judged.iter().filter_map(|judged| with(judged.case, &mutant)).collect::<Vec<_>>();
-            let quick = Jobs { most: jobs.most, fail_fast: true };
+            let quick = Jobs { most: jobs.most, fail_fast: true, seed: None };
             let results = quick.run(&cases.iter().collect::<Vec<_>>(), &|_| Ok(()))?;
             // One that does not load is noticed by every case.
             if results.len() == cases.len() && results.iter().all(|result| result.outcome == Outcome::Passed) {
