@@ -364,6 +364,7 @@ fn alone(packet: &InjectedPacket) -> bool {
         Content::Frame(_) => true,
         Content::Typed(spec) => {
             matches!(spec.transport, Transport::Arp { .. })
+                || spec.fragmentation.is_some() && spec.src.is_ipv6()
                 || matches!(spec.fragmentation, Some(Fragmentation::One { identification: Some(_), .. }))
         }
     }

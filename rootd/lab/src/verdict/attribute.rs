@@ -30,8 +30,12 @@ pub fn attribute(window: &Window, facts: &Facts) -> (Vec<Evidence>, u64) {
                     open.insert(key, Stretch { owner, hook: hook_of(facts, *node, trace) });
                 }
                 let Some(stretch) = open.get(&key) else {
-                    // Of fragments of IPv6 the kernel sends no headers; that our own table saw one tells nothing of rules.
-                    orphans += u64::from(trace.table != facts.tracer);
+                    // Of later fragments of IPv6 the kernel sends no headers. They are told by being alone; that our own table saw one tells
+                    // nothing of rules.
+                    match (evidence.as_mut_slice(), window.sent.first().is_some_and(|sent| sent.fragment)) {
+                        ([own], true) => note(own, facts, *node, trace, hook_of(facts, *node, trace)),
+                        _ => orphans += u64::from(trace.table != facts.tracer),
+                    }
                     continue;
                 };
                 if let Some(own) = stretch.owner.and_then(|owner| evidence.get_mut(owner)) {

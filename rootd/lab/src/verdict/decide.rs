@@ -39,7 +39,7 @@ pub fn decide(sent: &Sent, mut own: Evidence, settled: bool, missed: u64, facts:
     } else if !settled {
         (Verdict::Inconclusive, Some("the deadline passed before the kernel was done".to_owned()))
     } else if let Some(at) = stopped {
-        stopped_verdict(&own, facts, at, delivered.is_some() && !copied)
+        stopped_verdict(sent, &own, facts, at, delivered.is_some() && !copied)
     } else if delivered.is_some() {
         delivered_verdict(&own, facts)
     } else {
@@ -91,7 +91,7 @@ fn accepting(own: &Evidence) -> Option<usize> {
     own.hops.iter().rposition(accepts(HopKind::Rule)).or_else(|| own.hops.iter().rposition(accepts(HopKind::Policy)))
 }
 
-fn stopped_verdict(own: &Evidence, facts: &Facts, at: usize, arrived: bool) -> (Verdict, Option<String>) {
+fn stopped_verdict(sent: &Sent, own: &Evidence, facts: &Facts, at: usize, arrived: bool) -> (Verdict, Option<String>) {
     let hop = &own.hops[at].1;
     let place = format!("{} {} {}", hop.family.as_str(), hop.table, hop.chain);
     let said = match hop.kind {
@@ -103,7 +103,12 @@ fn stopped_verdict(own: &Evidence, facts: &Facts, at: usize, arrived: bool) -> (
     if ends && arrived {
         return (Verdict::Inconclusive, Some(format!("{said} stopped it, and yet it arrived")));
     }
-    if ends && own.hops.len() > at + 1 && own.hops[at + 1..].iter().any(|(_, later)| later.kind != HopKind::Return) {
+    // Of a packet in pieces the others go on.
+    if ends
+        && !sent.fragment
+        && own.hops.len() > at + 1
+        && own.hops[at + 1..].iter().any(|(_, later)| later.kind != HopKind::Return)
+    {
         return (Verdict::Inconclusive, Some(format!("{said} stopped it, and yet later rules saw it")));
     }
     match hop.verdict {
