@@ -8,7 +8,7 @@ use netengine_proto::{
     ids::Uid,
     net::{IfName, Transport},
     plan::{AllowRule, DomainPolicy, FlowKind, ForwardPair, NetworkPlan, Node, Policy, PortRange},
-    root::RootClient,
+    root::{ObjectKind, RootClient},
 };
 use netengine_tests::{
     ALICE, Host,
@@ -186,6 +186,23 @@ async fn a_flow_goes_on_while_its_domain_is_closed_to_new_ones() {
     world.apply(policy(&[SUBSTRATE, BUSINESS, RESERVED], 1000)).await;
     scene.go_on();
     scene.says("the old passes, the new does not");
+}
+
+#[tokio::test]
+async fn a_domain_is_added_without_touching_the_others_and_what_somebody_does_to_it_is_seen() {
+    let mut world = World::of(&[SUBSTRATE, BUSINESS], 1000).await;
+    let mut scene = world.scene("policy_grow", &[&world.table()]);
+    scene.says("it passes");
+    world.plan = world_plan(world.plan.world, world.plan.owner, 3, 2);
+    world.apply(policy(&[SUBSTRATE, BUSINESS, BUSINESS], 1000)).await;
+    scene.go_on();
+    scene.says("somebody changed it");
+    let seen = world.client.observe_network(patient(), world.plan.world, world.plan.owner).await;
+    let drift = seen.expect("answers").expect("observes").drift;
+    assert!(matches!(drift.as_slice(), [one] if one.object.kind == ObjectKind::Table), "{drift:?}");
+    world.again().await;
+    scene.go_on();
+    scene.says("it is as it was");
 }
 
 #[tokio::test]

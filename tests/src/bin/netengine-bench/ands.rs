@@ -126,11 +126,20 @@ fn plan(base: &NetworkPlan, domains: u16, admits: bool) -> Result<NetworkPlan> {
     Ok(plan)
 }
 
+/// Seconds of a core that rootd's processes have used; the clock counts hundredths.
+fn worked(host: &Host) -> Result<f64> {
+    let is_rootd = |pid: &Pid| {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        name.starts_with("ne-rootd") || name.trim_end() == "netengine-rootd"
+    };
+    host.processes().into_iter().map(|(pid, _)| pid).filter(is_rootd).map(cores::worked).sum()
+}
+
 /// rootd's calls alone: one domain more, and the profile of all.
 ///
 /// # Errors
 /// rootd refuses a plan.
-pub fn calls(report: &mut Report, effort: Effort, runtime: &Runtime, client: &RootClient) -> Result<()> {
+pub fn calls(report: &mut Report, effort: Effort, runtime: &Runtime, host: &Host, client: &RootClient) -> Result<()> {
     let base = world_plan(world_id(), Uid(ALICE.uid), 2, 1);
     let apply = |plan: &NetworkPlan| {
         let (asked, start) = (plan.clone(), Instant::now());
@@ -147,8 +156,11 @@ pub fn calls(report: &mut Report, effort: Effort, runtime: &Runtime, client: &Ro
         apply(&few)?;
     }
     let whole = apply(&many)?;
+    let mut core = Samples::default();
     for _ in 0..effort.rounds {
+        let before = worked(host)?;
         add.push(apply(&more)?);
+        core.add_number((worked(host)? - before) * 1e3);
         remove.push(apply(&many)?);
         replace.push(apply(&closed)?);
         replace.push(apply(&many)?);
@@ -165,6 +177,7 @@ pub fn calls(report: &mut Report, effort: Effort, runtime: &Runtime, client: &Ro
     report.add(median("ands.up500.rootd", &[whole], Target::None));
     report.add(median("ands.add.rootd.to2", &first, Target::None));
     report.add(median("ands.add.rootd", &add, Target::AtMost(50.0)));
+    report.add(Figure::median("ands.add.rootd.core", &core, "ms", Target::None));
     report.add(median("ands.remove.rootd", &remove, Target::None));
     report.add(median("ands.replace", &replace, Target::AtMost(200.0)));
     Ok(())

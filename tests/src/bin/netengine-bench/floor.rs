@@ -50,7 +50,7 @@ impl Recipe {
     /// Works it out.
     pub fn of(plan: &NetworkPlan) -> Self {
         let alias = tag::alias(InstanceId::from_bytes([0; 8]), plan.owner, plan.world);
-        let mut actions = diff(plan, &alias, &BTreeMap::new()).actions;
+        let mut actions = diff(plan, &[], &alias, &BTreeMap::new()).actions;
         let nodes = plan.nodes.iter().map(|node| {
             let settings = Settings { forward: node.forward, low_ports: node.low_ports };
             (node.node.clone(), settings, NodePolicy::of(plan, node), actions.remove(&node.node).unwrap_or_default())
