@@ -352,3 +352,102 @@ fn a_derived_suite_holds_for_its_ruleset_and_sees_a_change() {
     let (code, report, _) = text(&host.cli(ALICE, &["test", &suite]));
     assert_eq!(code, Some(1), "{report}");
 }
+
+/// Flows, handshakes, errors about them; counters and logs.
+const FLOWS: &str = include_str!("../data/flows.yaml");
+
+#[test]
+fn flows_go_on_where_they_were_both_ways_and_through_translation() {
+    let host = Host::bare();
+    let (code, out) = json(&host, FLOWS);
+    assert_eq!(code, Some(0), "{out:#}");
+    let translated = &out["tests"][1]["packets"][0]["connection"];
+    assert_eq!(translated["original"]["dport"], 8080, "{translated}");
+    assert_eq!(translated["reply"]["sport"], 80, "{translated}");
+    // What the case says is looked at: other states, logs and counters are not met.
+    for (right, wrong, told) in [
+        ("ct_state: related", "ct_state: established", "expected conntrack state established, got related"),
+        ("log: known", "log: unknown", "expected a log with \"unknown\", got [\"known: \"]"),
+        ("{hits: 5}", "{hits: 4}", "expected counter \"hits\" at 4 packets, got 5"),
+        ("counter: 2", "counter: 3", "expected the rule's counter at 3 packets, got 2"),
+        ("reply: synack", "reply: none", "expected reply none, got synack"),
+    ] {
+        let (code, out) = json(&host, &FLOWS.replace(right, wrong));
+        assert_eq!(code, Some(1), "{wrong}");
+        assert!(out.to_string().contains(&told.replace('"', "\\\"")), "{told}: {out:#}");
+    }
+}
+
+#[test]
+fn captures_say_what_became_of_each_packet() {
+    let host = Host::bare();
+    let suite = host.file("captured/suite.yaml", FIRST);
+    let dir = host.shell(ALICE, "mktemp -d");
+    let (code, out, error) =
+        text(&host.cli(ALICE, &["test", &suite, "--pcap", &format!("{}/new", dir.trim()), "--seed", "5"]));
+    assert_eq!(code, Some(0), "{out}{error}");
+    let file = format!("{}/new/0001-only_SSH_is_let_in.pcapng", dir.trim());
+    let bytes = std::fs::read(host.path(&file)).expect("written");
+    let text = String::from_utf8_lossy(&bytes);
+    for wanted in [
+        "only SSH is let in: passed",
+        "[S]: ACCEPT, expected ACCEPT",
+        "decided by `tcp dport 22 accept` at",
+        "an answer to packet 1",
+        "decided by the policy of chain input",
+    ] {
+        assert!(text.contains(wanted), "{wanted} is missing in {text}");
+    }
+}
+
+#[test]
+fn recorded_tables_are_loaded_beside_the_ruleset() {
+    let host = Host::bare();
+    for name in ["docker", "firewalld", "ufw", "wireguard"] {
+        // What passes a fresh ufw and firewalld is SSH; a `flush ruleset` of the case's own does not remove them.
+        let suite = FIRST.replace("      table inet filter {", "      flush ruleset\n      table inet filter {");
+        let (code, out, error) = test(&host, &suite, &["--beside", name, "--trace"]);
+        assert_eq!(code, Some(0), "{name}: {out}{error}");
+        let table = match name {
+            "docker" => "ip nat PREROUTING",
+            "firewalld" => "inet firewalld",
+            "ufw" => "ufw-user-input",
+            _ => "wg-quick-wg0",
+        };
+        assert!(out.contains(table), "{name}: {out}");
+    }
+    // Behind ufw nothing but SSH gets through, whatever the ruleset says.
+    let open = FIRST.replace("tcp dport 22 accept", "tcp dport { 22, 80 } accept");
+    let (code, out, _) = test(&host, &open, &[]);
+    assert_eq!(code, Some(1), "{out}");
+    let (code, out, _) = test(&host, &open, &["--beside", "ufw"]);
+    assert_eq!(code, Some(0), "{out}");
+    let broken = host.file("beside.nft", "table inet t { chain c { bogus } }");
+    let (code, out, _) = test(&host, FIRST, &["--beside", &broken]);
+    assert_eq!(code, Some(1), "{out}");
+    assert!(out.contains("the tables beside the ruleset: syntax error"), "{out}");
+    let (code, _, error) = test(&host, FIRST, &["--beside", "/nowhere.nft"]);
+    assert_eq!(code, Some(2), "{error}");
+}
+
+#[test]
+fn what_a_sender_did_not_list_spends_no_limit() {
+    let host = Host::bare();
+    let suite = "- name: answers meet no socket where the packets came from, and yet nothing answers them
+  rules: |
+    table inet t {
+      chain i { type filter hook input priority 0; policy drop
+        tcp dport 22 limit rate 1/hour burst 5 packets counter accept
+        udp dport 53 limit rate 1/hour burst 5 packets accept
+        icmp type destination-unreachable limit rate 1/hour burst 1 packets accept
+      }
+    }
+  packets:
+    - {dst_port: 22, count: 5, expect: {verdict: accept}}
+    - {dst_port: 22, count: 15, expect: {verdict: drop}}
+    - {protocol: udp, dst_port: 53, count: 5, expect: {verdict: accept, reply: udp}}
+    - {protocol: udp, dst_port: 53, expect: {verdict: drop}}
+";
+    let (code, out) = json(&host, suite);
+    assert_eq!(code, Some(0), "{out:#}");
+}
