@@ -91,14 +91,6 @@ impl Client {
         self.json(Method::POST, path, &[], body, ANSWER_TIME).await
     }
 
-    /// POST without a body, for an answer that takes longer.
-    ///
-    /// # Errors
-    /// As [`Client::get`].
-    pub async fn post_within<T: DeserializeOwned>(&self, path: &str, time: Duration) -> Result<T, Failure> {
-        self.json(Method::POST, path, &[], &(), time).await
-    }
-
     /// DELETE.
     ///
     /// # Errors

@@ -43,8 +43,9 @@ use crate::{
     uplink,
     worker::{
         channel::{Channel, MESSAGE_BYTES},
+        lab,
         message::SpawnRequest,
-        lab, net, ns, probe, spawn, watch,
+        net, ns, probe, spawn, watch,
     },
 };
 

@@ -67,6 +67,22 @@ fn pings(world: &World, from: &str, to: &str) -> bool {
     said.contains("Rcvd: 1 ")
 }
 
+/// Packets that were dropped on their way into or out of domains, by the counters of the router's own rules.
+fn refused(host: &Host) -> u64 {
+    let listed =
+        in_namespace_of(host, "10.0.0.1", "nft list tables inet | sed 's/^table //' | xargs -n2 nft list table");
+    let mut is_domain = false;
+    let mut packets = 0;
+    for line in listed.lines().map(str::trim) {
+        if let Some(chain) = line.strip_prefix("chain ") {
+            is_domain = chain.starts_with("in_") || chain.starts_with("out_");
+        } else if let Some(counted) = line.strip_prefix("counter packets ").filter(|_| is_domain) {
+            packets += counted.split(' ').next().and_then(|number| number.parse::<u64>().ok()).expect("a number");
+        }
+    }
+    packets
+}
+
 #[test]
 fn each_profile_lets_through_what_it_says_and_nothing_else() {
     let world = World::up("dev-sandbox", &VAULT);
@@ -84,8 +100,11 @@ fn each_profile_lets_through_what_it_says_and_nothing_else() {
     let seen = reach(&world, "bob-lan", &core, 8080).expect("residential reaches core");
     assert_eq!(seen, "10.0.0.1", "with the router's address");
     assert!(reach(&world, "bob-lan", &hq, 8080).is_some(), "residential reaches what the business lets in");
+    let refused = || refused(&world.host);
     for from in ["core", "acme-hq", "vault"] {
+        let before = refused();
         assert_eq!(reach(&world, from, &lan, 8080), None, "{from} opens a flow to residential");
+        assert!(refused() > before, "what is unsolicited is counted");
         assert!(!pings(&world, &address(from), &lan), "{from} pings residential");
     }
     for (name, other) in [("core", &core), ("acme-hq", &hq), ("bob-lan", &lan)] {
@@ -147,6 +166,12 @@ fn a_profile_that_changes_is_live_and_keeps_what_is_open() {
     run(&world.host, ALICE, &["up", &example, "--set", MOVED[0], "--set", MOVED[1]]).ok();
     assert_eq!(network(&world.host, &world.name, "acme-hq"), (subnet, hq.clone()), "its lease stays");
     assert_eq!(reach(&world, "core", &hq, 8080), None, "nothing unsolicited is let in");
+    // Two that let nothing in, side by side: what each may do, it does.
+    let core = network(&world.host, &world.name, "core").1;
+    let _core = server(&world, "core", 8081);
+    for name in ["acme-hq", "bob-lan"] {
+        assert_eq!(reach(&world, name, &core, 8081).as_deref(), Some("10.0.0.1"), "{name}");
+    }
     assert_eq!(worldds(&world.host), worldd, "no process was started anew");
     run(&world.host, ALICE, &["up", &example, "--set", VAULT[0], "--set", VAULT[1]]).ok();
     assert!(reach(&world, "core", &hq, 8080).is_some());
