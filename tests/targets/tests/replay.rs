@@ -135,7 +135,7 @@ macro_rules! replays {
 }
 
 replays! {
-    acme_csr acme_jwk acme_jws acme_request control_frame dhcp dns_authority dns_message dns_resolver dns_text exec_frame ntp
+    acme_csr acme_jwk acme_jws acme_request control_frame dhcp dns_authority dns_message dns_resolver dns_text exec_frame lab_suite lab_verdict ntp
     oidc_form oidc_http oidc_jose pki_ocsp registry_http root_wire spec_json spec_yaml whois
 }
 

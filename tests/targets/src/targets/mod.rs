@@ -11,6 +11,8 @@ pub mod dns_message;
 pub mod dns_resolver;
 pub mod dns_text;
 pub mod exec_frame;
+pub mod lab_suite;
+pub mod lab_verdict;
 pub mod ntp;
 pub mod oidc_form;
 pub mod oidc_http;
@@ -39,6 +41,8 @@ pub const ALL: &[(&str, Target)] = &[
     ("dns_resolver", dns_resolver::target),
     ("dns_text", dns_text::target),
     ("exec_frame", exec_frame::target),
+    ("lab_suite", lab_suite::target),
+    ("lab_verdict", lab_verdict::target),
     ("ntp", ntp::target),
     ("oidc_form", oidc_form::target),
     ("oidc_http", oidc_http::target),
