@@ -320,8 +320,9 @@ fn in_router(router: Pid, script: &str) -> Result<()> {
 
 /// A TCP stream between two domains: through the policy, and through the same router without.
 fn forwarding(report: &mut Report, effort: Effort, host: &Host, user: &mut User) -> Result<()> {
+    // The rule for what is for the router itself, number 0, is not flushed.
     const BARE: &str = "nft flush ruleset
-        for family in -4 -6; do ip $family rule flush; ip $family rule add lookup local pref 0; ip $family rule add lookup main pref 1; done";
+        for family in -4 -6; do ip $family rule flush; ip $family rule add lookup main pref 1; done";
     let spec = host.file("bare.yaml", &spec("bare", 2));
     // What is taken away here stays away until `up` puts it back.
     let up = ["up", &spec, "--no-heal"];

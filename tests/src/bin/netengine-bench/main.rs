@@ -1,7 +1,7 @@
 //! Measures what PERFORMANCE.md promises, in throw-away hosts; prints a table, and JSON with `--json FILE`.
 //!
 //! Usage: `netengine-bench [--quick] [--strict] [--json FILE] [--only PART,PART]`, the parts being calls, large, commands, memory, together,
-//! population, dns, change, acme, oidc, whois, prove, crowd, lab.
+//! population, dns, change, acme, oidc, whois, prove, crowd, ands, lab.
 //!
 //! `--quick` takes fewer samples and fewer worlds (under two minutes); `--strict` exits with 1 when a promise is missed.
 //! Needs root and the release binaries beside it. The time of day is never waited for: every measurement ends with an answer, an
