@@ -15,11 +15,12 @@ use netengine_proto::{
     ids::{CallKey, InstanceId, ProcessId, Ticket, Uid, WorldId},
     limits,
     names::HostName,
+    net::Port,
     plan::NetworkPlan,
     root::{
         Applied, Change, ChangeAction, Deleted, Feature, FlowProbe, FlowSeen, HeldProcess, HeldWorld, Hello,
         ObjectKind, ObjectName, Observed, Operation, ProcessKind, Program, ROOT_VERSION, Root, RootError, RootEvent,
-        RootEvents,
+        RootEvents, UplinkOffer,
     },
     trust::Trust,
     wire,

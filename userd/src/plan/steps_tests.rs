@@ -33,6 +33,7 @@ fn running(target: &Target, trust: Trust) -> Observed {
         drift: Vec::new(),
         worldd: Seen { health: Some(health(&target.desired, trust)), is_stale: false },
         gateway: Seen { health: gateway, is_stale: false },
+        uplink: Seen::default(),
     }
 }
 
