@@ -79,7 +79,12 @@ fn start(from_rootd: bool, nft: &std::path::Path, processor: usize) -> io::Resul
                 .map_err(|error| io::Error::other(format!("cannot run {}: {error}", nft.display())))?;
             isolate::empty_root().map_err(|error| io::Error::other(format!("cannot empty the root: {error}")))?;
             if boundary == Boundary::Host {
-                sys::keep_capabilities(&[sys::CAP_NET_ADMIN, sys::CAP_NET_RAW, sys::CAP_SYS_ADMIN])?;
+                sys::keep_capabilities(&[
+                    sys::CAP_NET_ADMIN,        // links, rules, settings
+                    sys::CAP_NET_BIND_SERVICE, // listeners
+                    sys::CAP_NET_RAW,          // packets
+                    sys::CAP_SYS_ADMIN,        // network namespaces
+                ])?;
             }
             worker::serve(socket, nft, isolate::limit)?;
             Ok(ExitCode::SUCCESS)

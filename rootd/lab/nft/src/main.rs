@@ -29,6 +29,7 @@ use nix::{
     sys::{
         memfd::{MFdFlags, memfd_create},
         resource::{Resource, setrlimit},
+        signal::Signal,
         socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg},
         wait::{WaitStatus, waitpid},
     },
@@ -84,6 +85,8 @@ fn serve(mut socket: UnixStream, drops: bool) -> io::Result<()> {
             ForkResult::Parent { child } => match waitpid(child, None)? {
                 WaitStatus::Exited(_, 0) => return Ok(()),
                 WaitStatus::Exited(_, ANOTHER) => {}
+                // No text does that: somebody did, perhaps between two requests, when nobody waits for an answer.
+                WaitStatus::Signaled(_, Signal::SIGKILL, _) => return Err(io::Error::other("its child was killed")),
                 // The child had read the whole request: it answers last of all.
                 WaitStatus::Signaled(..) => put(&mut socket, 2, b"")?,
                 other => return Err(io::Error::other(format!("its child ended: {other:?}"))),

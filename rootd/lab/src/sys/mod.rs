@@ -53,7 +53,9 @@ pub fn kernel_release() -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-/// `CAP_NET_ADMIN` (capabilities(7)).
+/// `CAP_NET_BIND_SERVICE` (capabilities(7)).
+pub const CAP_NET_BIND_SERVICE: u32 = 10;
+/// `CAP_NET_ADMIN`.
 pub const CAP_NET_ADMIN: u32 = 12;
 /// `CAP_NET_RAW`.
 pub const CAP_NET_RAW: u32 = 13;

@@ -30,12 +30,8 @@ use crate::{
 };
 
 /// What `netengine-lab` may inherit: namespaces, and where the host has no user namespaces at all, the network inside them.
-const INHERITED: [Capability; 4] = [
-    Capability::CAP_SYS_ADMIN,
-    Capability::CAP_NET_ADMIN,
-    Capability::CAP_NET_RAW,
-    Capability::CAP_NET_BIND_SERVICE,
-];
+const INHERITED: [Capability; 4] =
+    [Capability::CAP_SYS_ADMIN, Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW, Capability::CAP_NET_BIND_SERVICE];
 
 /// Starts the sandbox, answers, attends; never returns. The end of this process ends all in its process namespace.
 pub fn attend(site: &LabSite, connection: &UnixStream, leash: &OwnedFd, processor: usize) -> ! {
