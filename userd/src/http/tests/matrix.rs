@@ -79,7 +79,11 @@ fn body(action: Action) -> String {
             json!({ "suites": [{ "file": "a.yaml", "text": suite }] }).to_string()
         }
         Action::RunFirewallCase => {
-            let case = netengine_suite::load("a", "- {name: x, packets: [{dst_port: 1}]}", &mut |_| Err(String::new()));
+            let case = netengine_suite::load(
+                "a",
+                "- {name: x, rules: 'table ip t {}', packets: [{dst_port: 1}]}",
+                &mut |_| Err(String::new()),
+            );
             serde_json::to_string(&case.expect("a suite").cases[0].request).expect("JSON")
         }
         _ => String::new(),
