@@ -128,9 +128,8 @@ mod tests {
     #[tokio::test]
     async fn sandboxes_are_used_again_by_their_user_alone_and_end_with_the_last_lease() {
         let directory = tempfile::tempdir().expect("a directory");
-        let (path, open) = lab_role(directory.path(), |case, number, owner| {
-            (case != b"end").then(|| vec![number, owner])
-        });
+        let (path, open) =
+            lab_role(directory.path(), |case, number, owner| (case != b"end").then(|| vec![number, owner]));
         let owners = Owners::new(path);
         let (alice, bob) = (owners.lease(Uid(1)), owners.lease(Uid(2)));
         assert_eq!(alice.run(b"a").await.expect("runs"), [0, 1]);

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use netengine_lab::client::Rootless;
 use netengine_lab_proto::{
-    CaseAnswer, CaseLimits, CaseRequest, CaseResult, Content, InjectedPacket, NodeName, PacketOutcome,
-    PacketSpec, RulesetText, Topology, Transport,
+    CaseAnswer, CaseLimits, CaseRequest, CaseResult, Content, InjectedPacket, NodeName, PacketOutcome, PacketSpec,
+    RulesetText, Topology, Transport,
 };
 use netengine_proto::bounded::Bounded;
 

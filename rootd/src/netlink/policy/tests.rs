@@ -92,7 +92,6 @@ fn policy(domains: u16) -> NodePolicy {
         domains: bounded((0..domains).map(domain).collect()),
         allow: bounded(allow.map(|kind| AllowRule { from: link(0), to: link(2), kind }).into()),
         uplink: Some(uplink()),
-        ..Policy::default()
     };
     let ports = (0..domains + 2).map(|n| {
         let [high, low] = n.to_be_bytes();

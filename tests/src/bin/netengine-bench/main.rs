@@ -153,7 +153,8 @@ fn measure(options: &Options, report: &mut Report) -> Result<()> {
         prove::measure(report, take(3, 11), &host, &mut user)?;
     }
     if options.wants("ands") {
-        let effort = ands::Effort { rounds: take(5, 15), turns: take(5, 11), seconds: take(1, 3) as u32, datagrams: 300_000 };
+        let effort =
+            ands::Effort { rounds: take(5, 15), turns: take(5, 11), seconds: take(1, 3) as u32, datagrams: 300_000 };
         let rootd_only = rootd_only();
         let client = runtime.block_on(root::client(&rootd_only));
         ands::calls(report, effort, &runtime, &rootd_only, &client)?;
