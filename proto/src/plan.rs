@@ -77,8 +77,8 @@ pub struct PeerPlan {
     pub world: WorldId,
     /// Its owner.
     pub owner: Uid,
-    /// An address of its router: the next hop of the routes to its IPv4 networks. Those of IPv6 lead to the link-local
-    /// address of [`peer_mac`].
+    /// An address of its router, which its link to this world has as well: the next hop of the routes to its IPv4 networks.
+    /// Those of IPv6 lead to the link-local address of [`peer_mac`].
     pub via: Ipv4Addr,
     /// Its networks that routes lead to. Each is one of its router's, and overlaps none of this world's.
     pub networks: Bounded<ipnet::IpNet, { limits::PEER_NETWORKS }>,
@@ -90,10 +90,12 @@ pub fn peer_link(peer: WorldId) -> IfName {
     IfName::parse(&format!("nex{}", &id[..12])).expect("hexadecimal digits fit the grammar")
 }
 
-/// The MAC address of the link of `own` router to the world `peer`.
+/// The MAC address of the link of `own` router to the world `peer`. Those of the two ends always differ, and with them the
+/// ends' link-local addresses.
 pub fn peer_mac(own: WorldId, peer: WorldId) -> Mac {
-    let ([a, b, c, d, ..], [e, f, ..]) = (*own.bytes(), *peer.bytes());
-    Mac::local([a, b, c, d, e, f])
+    let ([_, a, b, c, ..], [_, d, e, ..]) = (*own.bytes(), *peer.bytes());
+    let side = if own < peer { 0 } else { 4 };
+    Mac::local([side, a, b, c, d, e])
 }
 
 /// One namespace and what is set in it beside links.

@@ -90,8 +90,8 @@ const FEATURES: &[Feature] = &[
         },
     },
     Feature {
-        state: FeatureState::Experimental,
-        reason: "worlds of one host only; how they name and trust each other may change",
+        state: FeatureState::Reserved,
+        reason: "peers are checked, and worlds are not joined yet",
         default: || json!(CrossWorldMode::default()),
         uses: |spec| {
             let mode = spec.gateway_portal.cross_world.mode;

@@ -48,11 +48,7 @@ impl World {
 
 impl Broker {
     /// Takes a world in hand; with the turn when it names others, or is about to (`joins`).
-    pub async fn hold<'a>(
-        &'a self,
-        world: &'a World,
-        joins: bool,
-    ) -> (Option<Turn<'a>>, MutexGuard<'a, HeldWorld>) {
+    pub async fn hold<'a>(&'a self, world: &'a World, joins: bool) -> (Option<Turn<'a>>, MutexGuard<'a, HeldWorld>) {
         loop {
             let turn = if joins || !world.named().is_empty() { Some(self.joining.lock().await) } else { None };
             let held = world.held.lock().await;
@@ -150,4 +146,3 @@ impl Broker {
         self.settle_joined(&turn, world, named).await;
     }
 }
-

@@ -126,7 +126,8 @@ impl<'a> Seen<'a> {
         let router = &router.ok_or_else(|| PlanFault::MissingNode(Node::Gateway.to_string()))?.node;
         let mut nets: Vec<IpNet> = self.nets.get(router).into_iter().flatten().copied().collect();
         for (peer, link) in plan.peers.iter().zip(links) {
-            let is_sound = peer.world != plan.world && !is_special(IpAddr::V4(peer.via).into()) && !peer.networks.is_empty();
+            let is_sound =
+                peer.world != plan.world && !is_special(IpAddr::V4(peer.via).into()) && !peer.networks.is_empty();
             if !is_sound || !self.links.insert((router, link)) {
                 return Err(PlanFault::Peer(peer.world.to_string()));
             }

@@ -41,16 +41,58 @@ pub enum Action {
     DeletePolicy,
     DeleteRule(RoutingRule),
     DeleteRoute(TableRoute),
-    DeleteAddress { index: u32, name: String, address: IfAddr },
-    DeleteLink { index: u32, name: String },
-    CreateBridge { index: u32, name: IfName, mac: Mac },
-    CreateCable { index: u32, name: IfName, mac: Mac, peer: Node, peer_index: u32, peer_name: IfName, peer_mac: Mac },
+    DeleteAddress {
+        index: u32,
+        name: String,
+        address: IfAddr,
+    },
+    DeleteLink {
+        index: u32,
+        name: String,
+    },
+    CreateBridge {
+        index: u32,
+        name: IfName,
+        mac: Mac,
+    },
+    CreateCable {
+        index: u32,
+        name: IfName,
+        mac: Mac,
+        peer: Node,
+        peer_index: u32,
+        peer_name: IfName,
+        peer_mac: Mac,
+    },
     /// Removes what is left of a cable in another world's router.
-    DeleteFar { world: WorldId, index: u32, name: String },
+    DeleteFar {
+        world: WorldId,
+        index: u32,
+        name: String,
+    },
     /// Makes a cable to another world's router, which chooses the index of its end.
-    CreateFar { index: u32, name: IfName, mac: Mac, world: WorldId, far_name: IfName, far_mac: Mac },
-    SetLink { index: u32, name: String, created: bool, alias: bool, master: Option<u32>, mac: Option<Mac>, up: bool },
-    AddAddress { index: u32, name: String, address: IfAddr },
+    CreateFar {
+        index: u32,
+        name: IfName,
+        mac: Mac,
+        world: WorldId,
+        far_name: IfName,
+        far_mac: Mac,
+    },
+    SetLink {
+        index: u32,
+        name: String,
+        created: bool,
+        alias: bool,
+        master: Option<u32>,
+        mac: Option<Mac>,
+        up: bool,
+    },
+    AddAddress {
+        index: u32,
+        name: String,
+        address: IfAddr,
+    },
     AddRoute(TableRoute),
     AddRule(RoutingRule),
 }
@@ -130,10 +172,7 @@ fn far_cable(plan: &NetworkPlan, nth: usize) -> usize {
 
 /// Links of one node by plan: bridges first, then cable ends, each with the number of its cable, then those to the
 /// routers of joined worlds.
-fn wanted<'a>(
-    plan: &'a NetworkPlan,
-    joined: &'a [Joined],
-) -> BTreeMap<&'a Node, Vec<(Wanted<'a>, Option<usize>)>> {
+fn wanted<'a>(plan: &'a NetworkPlan, joined: &'a [Joined]) -> BTreeMap<&'a Node, Vec<(Wanted<'a>, Option<usize>)>> {
     let mut nodes: BTreeMap<&Node, Vec<(Wanted<'_>, Option<usize>)>> = BTreeMap::new();
     for node in plan.nodes.iter() {
         nodes.insert(&node.node, Vec::new());
@@ -162,8 +201,13 @@ fn wanted<'a>(
     }
     if let Some(router) = nodes.get_mut(&Node::Gateway) {
         for (nth, peer) in joined.iter().enumerate() {
-            let link =
-                Wanted { name: &peer.link, kind: LinkKind::Veth, mac: peer.mac, bridge: None, addresses: &[] };
+            let link = Wanted {
+                name: &peer.link,
+                kind: LinkKind::Veth,
+                mac: peer.mac,
+                bridge: None,
+                addresses: std::slice::from_ref(&peer.address),
+            };
             router.push((link, Some(far_cable(plan, nth))));
         }
     }
@@ -385,12 +429,8 @@ fn wanted_routes<'a>(node_plan: &'a NodePlan, links: &mut Links<'a>) -> (Vec<Tab
 /// The routes to a joined world's networks. Its router's addresses are on no network of ours, so each names the link.
 fn far_routes<'a>(peer: &'a Joined, links: &mut Links<'a>) -> Vec<TableRoute> {
     let link = Some(links.index(&Node::Gateway, &peer.link));
-    let route = |(to, via): &(ipnet::IpNet, std::net::IpAddr)| TableRoute {
-        table: MAIN_TABLE,
-        to: *to,
-        via: Some(*via),
-        link,
-    };
+    let route =
+        |(to, via): &(ipnet::IpNet, std::net::IpAddr)| TableRoute { table: MAIN_TABLE, to: *to, via: Some(*via), link };
     peer.routes.iter().map(route).collect()
 }
 

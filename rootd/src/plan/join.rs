@@ -8,7 +8,7 @@ use std::{
 use ipnet::IpNet;
 use netengine_proto::{
     ids::{Uid, WorldId},
-    net::{IfName, Mac},
+    net::{IfAddr, IfName, Mac},
     plan::{NetworkPlan, Node, PeerPlan, peer_link, peer_mac},
 };
 
@@ -64,6 +64,9 @@ pub struct Joined {
     pub link: IfName,
     /// Its MAC address.
     pub mac: Mac,
+    /// Its IPv4 address: the router's own on the network that the other knows it by. A link answers ARP for its own addresses
+    /// alone (`plan::settings`), and what the router itself sends to the other world leaves from this one.
+    pub address: IfAddr,
     /// The link in the other router.
     pub far_link: IfName,
     /// Its MAC address.
@@ -77,7 +80,7 @@ pub struct Joined {
 /// How `own` is joined with `other`; `None` unless both plans say so and are true.
 pub fn joined(own: Side<'_>, other: Side<'_>) -> Option<Joined> {
     let named = own.stance.names(other.world, other.owner, other.stance)?;
-    other.stance.names(own.world, own.owner, own.stance)?;
+    let known_as = other.stance.names(own.world, own.owner, own.stance)?;
     let far_mac = peer_mac(other.world, own.world);
     let via6: Ipv6Addr = link_local(far_mac.octets());
     let via = |network: &IpNet| if network.addr().is_ipv4() { named.via.into() } else { IpAddr::V6(via6) };
@@ -85,6 +88,7 @@ pub fn joined(own: Side<'_>, other: Side<'_>) -> Option<Joined> {
         world: other.world,
         link: peer_link(other.world),
         mac: peer_mac(own.world, other.world),
+        address: IfAddr::new(IpAddr::V4(known_as.via).into()).ok()?,
         far_link: peer_link(own.world),
         far_mac,
         far: None,
