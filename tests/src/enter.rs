@@ -95,8 +95,15 @@ fn wait_and_end_alike(child: Pid) -> ! {
 /// It has ended.
 pub fn inner_pid(child: &Child) -> Pid {
     let path = format!("/proc/{0}/task/{0}/children", child.id());
-    let text = std::fs::read_to_string(&path).expect("a running child");
-    Pid::from_raw(text.split_whitespace().next().expect("a process inside").parse().expect("a pid"))
+    let deadline = std::time::Instant::now() + crate::DEADLINE;
+    // The kernel may leave one out while others come and go (proc_pid_children(5)).
+    loop {
+        let text = std::fs::read_to_string(&path).expect("a running child");
+        if let Some(first) = text.split_whitespace().next() {
+            return Pid::from_raw(first.parse().expect("a pid"));
+        }
+        assert!(std::time::Instant::now() < deadline, "a process inside");
+    }
 }
 
 /// Sends a signal to the process inside the host behind a child.

@@ -173,7 +173,7 @@ fn hostile_values(drill: &mut Drill, host: &Host, plan: &NetworkPlan) {
     let gateway = call(1, 1000, &gateway);
     assert!(!closes(&gateway), "a known kind of program is answered");
     let (last, head) = gateway.split_last().expect("bytes");
-    drill.attempt("a fourth kind of program", closes(&[head, &[last + 1]].concat()), ());
+    drill.attempt("a fifth kind of program", closes(&[head, &[last + 2]].concat()), ());
     // The first list of a plan is its nodes: a count no frame can hold.
     let head = call(1, 1000, &RootRequest::ApplyNetwork { key: key(), plan: plan.clone() });
     let count = postcard::to_stdvec(&plan.nodes.len()).expect("encodes");

@@ -1,6 +1,6 @@
 //! Rows 25, 28 to 31, 63 to 70 and 93: rootd's processes seen from outside, and starts that must fail or degrade.
 
-use std::{fs, io::Read, os::unix::fs::MetadataExt, process::Stdio};
+use std::{fs, io::Read, os::unix::fs::MetadataExt, path::PathBuf, process::Stdio, time::Instant};
 
 use netengine_proto::{
     bounded::Bounded,
@@ -10,7 +10,7 @@ use netengine_proto::{
     root::{LimitKind, Program, RootError, RootRequest, RootResponse},
 };
 use netengine_tests::{
-    ALICE, BIN, EXAMPLES, Host, ROOT, ROOTD, SCRATCH, USERD,
+    ALICE, BIN, DEADLINE, EXAMPLES, Host, ROOT, ROOTD, SCRATCH, USERD,
     attack::{
         self, ROOTD_PROCESSES, Raw, all_descriptors, log_of, named, python, rootd_only, rootd_with, status, the,
         thread_namespaces, until,
@@ -210,8 +210,12 @@ fn a_restart_keeps_the_namespaces_and_pins_nothing() {
         all.sort();
         all
     };
+    let deadline = Instant::now() + DEADLINE;
+    // The holder is sent them and does not answer.
+    while held().len() != plan.nodes.len() {
+        assert!(Instant::now() < deadline, "the holder has {:?}", held());
+    }
     let before = held();
-    assert_eq!(before.len(), plan.nodes.len());
     host.restart("netengine-rootd", Signal::SIGKILL);
     assert_eq!(held(), before);
     let names = host.shell(ROOT, "ls /run/netns 2>/dev/null; grep -c nsfs /proc/1/mountinfo || true");
@@ -235,11 +239,17 @@ fn a_foreign_link_with_a_planned_name_is_never_taken_over() {
     drop(rest);
     // The one namespace there is, entered through the holder's descriptor.
     let holder = the(&host, "ne-holder");
-    let fds = fs::read_dir(format!("/proc/{holder}/fd")).expect("it runs").flatten();
-    let ns = fds.map(|link| link.path()).find(|path| {
-        fs::read_link(path).is_ok_and(|to| to.starts_with("net:[") || to.to_string_lossy().starts_with("net:"))
-    });
-    let ns = ns.expect("a namespace").display().to_string();
+    let deadline = Instant::now() + DEADLINE;
+    // The holder is sent it and does not answer.
+    let ns = loop {
+        let fds = fs::read_dir(format!("/proc/{holder}/fd")).expect("it runs").flatten();
+        let is_namespace =
+            |path: &PathBuf| fs::read_link(path).is_ok_and(|to| to.to_string_lossy().starts_with("net:"));
+        if let Some(path) = fds.map(|link| link.path()).find(is_namespace) {
+            break path.display().to_string();
+        }
+        assert!(Instant::now() < deadline, "the holder has no namespace");
+    };
     let inside = |script: &str| {
         let output = std::process::Command::new("nsenter").args([&format!("--net={ns}"), "sh", "-c", script]).output();
         let output = output.expect("runs");

@@ -208,7 +208,9 @@ fn a_world_whose_services_always_end_is_left_alone_for_a_while_and_then_comes_ba
         assert!(begun.elapsed() < DEADLINE, "it is left alone");
     }
     println!("left alone after {} ms", begun.elapsed().as_millis());
-    assert!(!is_ready(&world.host) && detail().contains("ended"), "{}", detail());
+    // The last try may have been killed before it was started.
+    let said = detail();
+    assert!(!is_ready(&world.host) && (said.contains("ended") || said.contains("cannot start")), "{said}");
     let begun = Instant::now();
     while !is_ready(&world.host) {
         assert!(begun.elapsed() < DEADLINE * 2, "it is tried again: {}", detail());
