@@ -94,6 +94,8 @@ fn main() -> Result<ExitCode> {
 }
 
 fn measure(options: &Options, report: &mut Report) -> Result<()> {
+    let place = tempfile::Builder::new().prefix("netengine-bench-").tempdir_in("/var/tmp")?;
+    let other = if options.wants("lab") { lab::install_other(&place.path().join("other")).ok() } else { None };
     // A namespace of this process's own: nothing below can touch a link of this machine.
     netns::unshare_net().context("cannot leave this machine's network; run as root")?;
     let home = netns::of_socket(netns::netlink(Netlink::Route)?)?;
@@ -108,7 +110,7 @@ fn measure(options: &Options, report: &mut Report) -> Result<()> {
     if options.wants("lab") {
         let rulesets = take(500, 3000);
         let effort = lab::Effort { rounds: take(2, 5), rulesets, cases: take(10, 100) };
-        lab::measure(report, effort, state.path())?;
+        lab::measure(report, effort, other.as_deref(), state.path())?;
     }
     if options.wants("calls") || options.wants("large") {
         let rootd_only = rootd_only();
