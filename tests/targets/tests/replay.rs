@@ -1,6 +1,7 @@
 //! Every fuzz target takes its seeds, then random edits of them for a moment: what `make test` has of fuzzing, without an engine.
 //!
-//! `REPLAY_SEED=N` repeats a run, `REPLAY_INPUT=FILE` gives one input to each target, `REPLAY_SECONDS=N` is for a longer one.
+//! The edits are the same in every run: what is found by chance belongs to `make fuzz`, and to `REPLAY_SECONDS=N`, which begins anywhere
+//! unless `REPLAY_SEED=N` says where. `REPLAY_INPUT=FILE` gives one input to each target.
 
 use std::{
     fs,
@@ -10,8 +11,11 @@ use std::{
 
 use netengine_targets::targets::{ALL, Target, dhcp};
 
-/// How long edits are made, unless REPLAY_SECONDS says it.
+/// Edited inputs, unless REPLAY_SECONDS says how long they are made, and the time after which a slow target has had enough of them.
+const INPUTS: u64 = 20_000;
 const TIME: Duration = Duration::from_secs(1);
+/// Where the edits of every run begin.
+const SEED: u64 = 0x6e65_7465_6e67_696e;
 /// Longest input.
 const LONGEST: usize = 8 * 1024;
 /// Bytes that parsers look for.
@@ -102,6 +106,10 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as u64
+}
+
 fn replay(name: &'static str) {
     let (_, target) = ALL.iter().find(|(known, _)| *known == name).expect("a target");
     if let Ok(file) = std::env::var("REPLAY_INPUT") {
@@ -111,12 +119,14 @@ fn replay(name: &'static str) {
     assert!(!seeds.is_empty(), "{name} has no seeds");
     seeds.push(Vec::new());
     seeds.iter().for_each(|seed| give(name, *target, seed));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as u64;
-    let first = number("REPLAY_SEED").unwrap_or(now) | 1;
+    let (time, most, anywhere) = match number("REPLAY_SECONDS") {
+        Some(seconds) => (Duration::from_secs(seconds), u64::MAX, now()),
+        None => (TIME, INPUTS, SEED),
+    };
+    let first = number("REPLAY_SEED").unwrap_or(anywhere) | 1;
     println!("REPLAY_SEED={first}");
     let (mut random, begun, mut inputs) = (Random(first), Instant::now(), 0_u64);
-    let time = number("REPLAY_SECONDS").map_or(TIME, Duration::from_secs);
-    while inputs < 20 || begun.elapsed() < time {
+    while inputs < 20 || (inputs < most && begun.elapsed() < time) {
         let mut input = seeds[random.below(seeds.len())].clone();
         for _ in 0..=random.below(4) {
             edit(&mut input, &mut random, &seeds);

@@ -18,7 +18,9 @@ pub fn target(body: &[u8]) {
     let Ok(jws) = Jws::parse(body) else { return };
     assert!(STRANGERS.iter().all(|key| !jws.is_signed_by(key)), "a key verified what it did not sign");
     assert!(!verify_mac(&jws, b"a key of thirty-two bytes, unseen"));
-    let value: serde_json::Value = serde_json::from_slice(body).expect("a JWS is JSON");
+    let text = str::from_utf8(body).expect("JSON is UTF-8");
+    // Half a surrogate pair in a member that a JWS does not know is in the grammar, but in no text (RFC 8259, section 8.2).
+    let Ok(value) = serde_json::from_str::<serde_json::Value>(text) else { return };
     assert_eq!(Jws::from_value(value.clone()).as_ref(), Ok(&jws), "one body, two meanings");
     let Identity::Key(key) = &jws.protected.identity else { return };
     if !jws.is_signed_by(key) {

@@ -120,8 +120,9 @@ impl Jws {
     /// # Errors
     /// [`JwsError`] with the first thing that is wrong. [`JwsError::Key`] tells of a key that is not supported.
     pub fn parse(body: &[u8]) -> Result<Self, JwsError> {
-        let outer: Flattened = serde_json::from_slice(body).map_err(shape)?;
-        Self::from_flattened(outer)
+        // As a text: serde_json looks into no string of a member that it skips, and JSON is UTF-8 (RFC 8259, section 8.1).
+        let body = str::from_utf8(body).map_err(|error| JwsError::Shape(error.to_string()))?;
+        Self::from_flattened(serde_json::from_str(body).map_err(shape)?)
     }
 
     /// As [`Jws::parse`], of a JWS inside another's payload (RFC 8555, sections 7.3.4 and 7.3.5).
