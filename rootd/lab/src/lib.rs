@@ -13,7 +13,7 @@
 //! | [`sys`] | system calls that need unsafe code |
 //! | [`netlink`], [`build`] | a topology by rtnetlink |
 //! | [`nft`] | the process that reads rulesets |
-//! | [`watch`] | sockets that inject and observe |
+//! | [`watch`], [`echo`] | sockets that inject, observe and answer |
 //! | [`reuse`] | a sandbox for the next case, when the last left nothing in it |
 //! | [`discard`] | closing what a case leaves behind |
 //! | [`tracer`] | the table that switches tracing on |
@@ -26,6 +26,7 @@ pub mod build;
 pub mod capture;
 pub mod client;
 pub mod discard;
+pub mod echo;
 pub mod flow;
 pub mod inject;
 pub mod isolate;

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     io,
-    net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
+    net::{IpAddr, SocketAddr, TcpListener},
     os::fd::{AsFd, AsRawFd, OwnedFd},
     time::Instant,
 };
@@ -18,6 +18,7 @@ use nix::{
 
 use crate::{
     build::{Built, index_of},
+    echo::Echo,
     netlink::Netlink,
     sys::{self, receive_v6},
     text::Listing,
@@ -35,14 +36,6 @@ struct Port {
     node: usize,
     name: LinkName,
     socket: OwnedFd,
-}
-
-/// A socket that sends datagrams back.
-#[derive(Debug)]
-struct Echo {
-    node: usize,
-    port: u16,
-    socket: UdpSocket,
 }
 
 /// Everything that is open for one case.
@@ -154,12 +147,7 @@ impl Watch {
                         let several =
                             [true, false].iter().any(|v4| addresses(node).filter(|a| a.is_ipv4() == *v4).count() > 1);
                         for address in own.filter(|_| several).chain((!several).then_some(any)) {
-                            let socket = UdpSocket::bind(address)?;
-                            socket.set_nonblocking(true)?;
-                            if proxied(port) {
-                                sys::set(socket.as_fd(), libc::SOL_IP, libc::IP_TRANSPARENT, 1)?;
-                            }
-                            self.udp.push(Echo { node: number, port, socket });
+                            self.udp.push(Echo::bind(number, address, proxied(port))?);
                         }
                     }
                 }
@@ -256,13 +244,8 @@ impl Watch {
     /// Sends datagrams back that came to sockets of nodes; says whether there were any.
     pub fn echo(&mut self) -> bool {
         let mut answered = false;
-        for Echo { node, port, socket } in &self.udp {
-            while let Ok((length, from)) = socket.recv_from(&mut self.buffer) {
-                if !self.asked.contains(&(*node, *port, from.port())) {
-                    // An echo that the node may not send (its own rules) is no failure of the lab.
-                    answered |= socket.send_to(&self.buffer[..length], from).is_ok();
-                }
-            }
+        for echo in &self.udp {
+            answered |= echo.answer(&mut self.buffer, |peer| !self.asked.contains(&(echo.node, echo.port, peer)));
         }
         answered
     }

@@ -1,6 +1,8 @@
 //! Verdicts whose truth a person can read off the ruleset; `truth` asks other people's tools.
 
-use netengine_lab_proto::{CaseResult, CtState, HopKind, PacketOutcome, Reply, Topology, Transport, Verdict};
+use netengine_lab_proto::{
+    Bytes, CaseResult, CtState, Fragmentation, HopKind, PacketOutcome, PacketSpec, Reply, Topology, Transport, Verdict,
+};
 
 use crate::case::{case, from, judged, simple, spec, tcp, udp, worker};
 
@@ -43,6 +45,28 @@ fn accept_drop_and_reject_are_told_with_their_rules() {
         assert_eq!(answer.packets[1].reply, None);
         let delivered = answer.packets[0].delivered.as_ref().expect("delivered");
         assert_eq!((delivered.node.as_str(), delivered.dport), ("fw", Some(22)));
+    }
+}
+
+/// An answer with an identification of the kernel's choice is now and then taken for the packet that has it for its nonce.
+#[test]
+fn an_echo_carries_no_nonce() {
+    const OUTPUT: &str = "table inet t { chain o { type filter hook output priority 0; policy accept;
+ udp sport 53 ip id 0 accept
+ udp sport 53 ip6 flowlabel 0 accept
+ udp sport 53 drop } }";
+    for (src, dst) in [(C4, F4), (C6, F6)] {
+        for length in [0, 1400] {
+            let packet = PacketSpec { payload: Bytes::new(vec![7; length]).expect("fits"), ..udp(src, dst, 53) };
+            let outcomes = simple(&mut worker(), OUTPUT, vec![packet]);
+            assert_eq!(outcomes[0].reply, Some(Reply::Udp), "{outcomes:#?}");
+        }
+        // What is longer than the link comes back too, in fragments.
+        let long = Bytes::new(vec![7; 3000]).expect("fits");
+        let fragmentation = Some(Fragmentation::Split { size: 1400 });
+        let packet = PacketSpec { payload: long, fragmentation, ..udp(src, dst, 53) };
+        let outcomes = simple(&mut worker(), "table inet t { }", vec![packet]);
+        assert_eq!(outcomes[0].reply, Some(Reply::Udp), "{outcomes:#?}");
     }
 }
 
