@@ -125,6 +125,7 @@ fn number(value: f64) -> String {
 #[derive(Debug, Default)]
 pub struct Report {
     figures: Vec<Figure>,
+    failed: Vec<String>,
 }
 
 impl Report {
@@ -149,9 +150,16 @@ impl Report {
         self.figures.push(figure);
     }
 
-    /// Promises that do not hold.
+    /// A part could not be measured to its end.
+    pub fn fail(&mut self, part: &str, error: &anyhow::Error) {
+        println!("  {part} failed: {error:#}");
+        self.failed.push(part.to_owned());
+    }
+
+    /// Promises that do not hold, and parts that failed.
     pub fn missed(&self) -> Vec<&str> {
-        self.figures.iter().filter(|figure| figure.holds() == Some(false)).map(|figure| figure.id.as_str()).collect()
+        let missed = self.figures.iter().filter(|figure| figure.holds() == Some(false)).map(|figure| &figure.id);
+        missed.chain(&self.failed).map(String::as_str).collect()
     }
 
     /// Writes all figures as one JSON document.
@@ -160,7 +168,8 @@ impl Report {
     /// The file cannot be written.
     pub fn write_json(&self, path: &Path, quick: bool, machine: &Value) -> io::Result<()> {
         let figures: Vec<Value> = self.figures.iter().map(Figure::json).collect();
-        let document = json!({ "version": 1, "quick": quick, "machine": machine, "figures": figures });
+        let document =
+            json!({ "version": 1, "quick": quick, "machine": machine, "figures": figures, "failed": self.failed });
         fs::write(path, format!("{document:#}\n"))
     }
 }

@@ -70,7 +70,7 @@ pub fn measure(report: &mut Report, effort: Effort, other: Option<&Path>, state:
         Err(error) => println!("network-sandbox-engine is not compared: {error:#}"),
     }
     if let Err(error) = large(report, &programs, effort.rounds, state) {
-        println!("the large ruleset is not measured: {error:#}");
+        report.fail("lab.large", &error);
     }
     packets(report, &programs, effort.cases)
 }

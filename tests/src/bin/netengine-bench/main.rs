@@ -107,12 +107,11 @@ fn measure(options: &Options, report: &mut Report) -> Result<()> {
     fs::set_permissions(state.path(), fs::Permissions::from_mode(0o711))?;
     println!("state on {}; journal on tmpfs, as /run is everywhere", file_system(state.path())?);
 
-    if options.wants("lab") {
-        let rulesets = take(500, 3000);
-        let effort = lab::Effort { rounds: take(2, 5), rulesets, cases: take(10, 100) };
-        lab::measure(report, effort, other.as_deref(), state.path())?;
-    }
-    if options.wants("calls") || options.wants("large") {
+    part(options, report, &["lab"], |report| {
+        let effort = lab::Effort { rounds: take(2, 5), rulesets: take(500, 3000), cases: take(10, 100) };
+        lab::measure(report, effort, other.as_deref(), state.path())
+    });
+    part(options, report, &["calls", "large"], |report| {
         let rootd_only = rootd_only();
         let client = runtime.block_on(root::client(&rootd_only));
         if options.wants("calls") {
@@ -127,34 +126,35 @@ fn measure(options: &Options, report: &mut Report) -> Result<()> {
             let promised = Promised { daemons: true, worldd: Some(memory::WORLDD_OF_NETWORK) };
             memory::measure(report, &host, "large", promised)?;
         }
-    }
+        Ok(())
+    });
     let host_and_user = || {
         let host = full_host(state.path())?;
         let user = User::new(&host, ALICE)?;
         Ok::<_, anyhow::Error>((host, user))
     };
-    if options.wants("commands") || options.wants("memory") {
+    part(options, report, &["commands", "memory"], |report| {
         let (host, mut user) = host_and_user()?;
         commands::measure(report, take(5, 25), &home, &mut user)?;
-        memory::measure(report, &host, "minimal", Promised { daemons: true, worldd: Some(memory::WORLDD) })?;
-    }
-    if options.wants("together") {
+        memory::measure(report, &host, "minimal", Promised { daemons: true, worldd: Some(memory::WORLDD) })
+    });
+    part(options, report, &["together"], |report| {
         let (_host, mut user) = host_and_user()?;
-        together::measure(report, take(1, 5), &home, &mut user)?;
-    }
-    if options.wants("population") {
+        together::measure(report, take(1, 5), &home, &mut user)
+    });
+    part(options, report, &["population"], |report| {
         let (host, mut user) = host_and_user()?;
-        population::measure(report, take(1, 5), &home, &host, &mut user)?;
-    }
-    if ["dns", "change", "acme", "oidc", "whois"].iter().any(|part| options.wants(part)) {
+        population::measure(report, take(1, 5), &home, &host, &mut user)
+    });
+    part(options, report, &["dns", "change", "acme", "oidc", "whois"], |report| {
         let (host, mut user) = host_and_user()?;
-        services(options, report, &host, &mut user)?;
-    }
-    if options.wants("prove") {
+        services(options, report, &host, &mut user)
+    });
+    part(options, report, &["prove"], |report| {
         let (host, mut user) = host_and_user()?;
-        prove::measure(report, take(3, 11), &host, &mut user)?;
-    }
-    if options.wants("ands") {
+        prove::measure(report, take(3, 11), &host, &mut user)
+    });
+    part(options, report, &["ands"], |report| {
         let effort =
             ands::Effort { rounds: take(5, 15), turns: take(5, 11), seconds: take(1, 3) as u32, datagrams: 300_000 };
         let rootd_only = rootd_only();
@@ -162,13 +162,23 @@ fn measure(options: &Options, report: &mut Report) -> Result<()> {
         ands::calls(report, effort, &runtime, &rootd_only, &client)?;
         drop((client, rootd_only));
         let (host, mut user) = host_and_user()?;
-        ands::measure(report, effort, &home, &host, &mut user)?;
-    }
-    if options.wants("crowd") {
+        ands::measure(report, effort, &home, &host, &mut user)
+    });
+    part(options, report, &["crowd"], |report| {
         let (host, mut user) = host_and_user()?;
-        crowd::measure(report, take(10, 100), take(3, 9), &home, &host, &mut user)?;
-    }
+        crowd::measure(report, take(10, 100), take(3, 9), &home, &host, &mut user)
+    });
     Ok(())
+}
+
+/// Measures a part that is wanted under any of its names; one that fails is missed, and the others go on.
+fn part(options: &Options, report: &mut Report, names: &[&str], measure: impl FnOnce(&mut Report) -> Result<()>) {
+    if !names.iter().any(|name| options.wants(name)) {
+        return;
+    }
+    if let Err(error) = measure(report) {
+        report.fail(&names.join(","), &error);
+    }
 }
 
 /// What the services of one world bear.
