@@ -1,14 +1,11 @@
 //! Configuration: the command line of the unit file, written by root.
 
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
 use nix::unistd::{User, getgrouplist};
 
 use crate::{
-    uplink::{
-        allowance::{Allowance, AllowanceError, Host},
-        serve::Place,
-    },
+    uplink::serve::Place,
     worker::{
         lab::LabSite,
         spawn::{Account, Site},
@@ -45,8 +42,8 @@ pub struct Config {
     pub lab: Option<LabSite>,
     /// Where the uplink service listens for the broker.
     pub uplink_socket: PathBuf,
-    /// Who may have an uplink.
-    pub allowance: Arc<Allowance>,
+    /// The file that tells who may have an uplink.
+    pub uplink_config: PathBuf,
     /// What the uplink service needs.
     pub uplink: Place,
 }
@@ -60,9 +57,6 @@ pub enum ConfigError {
     /// An option without its value.
     #[error("cannot read the command line: {0} needs a value")]
     Value(String),
-    /// Who may have an uplink cannot be told.
-    #[error(transparent)]
-    Allowance(#[from] AllowanceError),
     /// A role that does not exist.
     #[error("cannot read the command line: --role is root, spawn, uplink or lab, not {0:?}")]
     Role(String),
@@ -127,19 +121,14 @@ impl Config {
         }
         let userd_uid = account(&userd_user)?.uid;
         let world = account(&world_user)?;
-        let site = Site { worldd, world, userd_uid, worlds_run, worlds_state };
+        let site = Site { worldd, world, userd_uid, worlds_run, worlds_state, uplink_config: uplink_config.clone() };
         let uplink = Place { passt, rootd_uid: account(&rootd_user)?.uid };
-        let allowance = match role {
-            Role::Root => Allowance::read(&uplink_config, &Host)?,
-            Role::Spawn | Role::Uplink | Role::Lab => Allowance::default(),
-        };
-        let allowance = Arc::new(allowance);
         // Worlds do without the lab's account.
         let lab = match role {
             Role::Lab => Some(LabSite { lab, nft, account: account(&lab_user)?, userd_uid }),
             Role::Root | Role::Spawn | Role::Uplink => None,
         };
-        Ok(Self { role, spawn_socket, userd_uid, run_directory, site, lab, uplink_socket, allowance, uplink })
+        Ok(Self { role, spawn_socket, userd_uid, run_directory, site, lab, uplink_socket, uplink_config, uplink })
     }
 }
 

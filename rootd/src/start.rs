@@ -253,6 +253,7 @@ async fn serve(config: Config, given: &Given, doors: Doors, sockets: Sockets, op
     let broker = Arc::new(Broker::new(config, workers, holder, journal));
     broker.reconcile(records, kept).await?;
     tokio::spawn(watch_worlds(broker.clone()));
+    tokio::spawn(broker.clone().keep_to_allowance());
     tokio::spawn(accept::serve(broker.clone(), accept::listener(doors.root)?, Door::Root));
     tokio::spawn(accept::serve(broker.clone(), accept::listener(doors.exec)?, Door::Exec));
     given.ready()?;

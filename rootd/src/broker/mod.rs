@@ -10,12 +10,14 @@
 //! | [`delete`] | removing a world |
 //! | [`processes`] | programs, leashes |
 //! | [`exec`] | `exec.sock` |
+//! | [`uplink`], [`allowed`] | ways out of worlds; who may have one, and still may |
 //! | [`journal`], [`live`] | intent before effect; what of it still matters |
 //! | [`reconcile`] | after a start: complete or undo |
 //! | [`known`] | what was seen and still holds |
 //! | [`workers`], [`watch`], [`holder`] | the other processes |
 
 pub mod accept;
+pub mod allowed;
 pub mod client;
 pub mod converge;
 pub mod delete;

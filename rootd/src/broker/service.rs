@@ -22,7 +22,7 @@ use netengine_proto::{
 use tarpc::context::Context;
 
 use super::{converge::Extent, delete::is_principal, state::Broker, uplink::check_allowed};
-use crate::plan::check::check;
+use crate::plan::{check::check, uplink::uplink_of};
 
 /// The service behind one connection.
 #[derive(Clone)]
@@ -69,7 +69,9 @@ impl Root for Service {
             return Err(RootError::Refused);
         }
         check(&plan).map_err(RootError::InvalidPlan)?;
-        check_allowed(&plan, &self.broker.config.allowance).map_err(RootError::InvalidPlan)?;
+        if uplink_of(&plan).is_some() {
+            check_allowed(&plan, &*self.broker.allowance().await?).map_err(RootError::InvalidPlan)?;
+        }
         detached(&self.broker.clone(), async move {
             let world = self.broker.world_or_new(plan.world, plan.owner)?;
             let (turn, mut held) = self.broker.hold(&world, !plan.peers.is_empty()).await;
@@ -176,7 +178,7 @@ impl Root for Service {
     }
 
     async fn uplink_offer(self, _: Context, owner: Uid) -> Result<UplinkOffer, RootError> {
-        Ok(self.broker.uplink_offer(owner))
+        self.broker.uplink_offer(owner).await
     }
 
     async fn prove_flows(

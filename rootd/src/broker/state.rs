@@ -17,6 +17,7 @@ use netengine_proto::{
 };
 
 use super::{
+    allowed::Allowed,
     events::Events,
     exec::Grant,
     gate::Gate,
@@ -38,6 +39,8 @@ pub struct Broker {
     pub workers: Workers,
     /// The holder.
     pub holder: Holder,
+    /// Who may have an uplink.
+    pub allowed: Allowed,
     /// Events for userd.
     pub events: Events,
     /// Bounded logging.
@@ -105,6 +108,7 @@ impl Broker {
             instance: journal.instance(),
             workers,
             holder,
+            allowed: Allowed::default(),
             events: Events::default(),
             gate: Gate::default(),
             effects: Arc::new(tokio::sync::Semaphore::new(limits::ROOT_EFFECTS)),

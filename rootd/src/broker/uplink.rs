@@ -44,13 +44,16 @@ pub fn check_allowed(plan: &NetworkPlan, allowance: &Allowance) -> Result<(), Pl
 
 impl Broker {
     /// What an administrator allows an owner's worlds.
-    pub fn uplink_offer(&self, owner: Uid) -> UplinkOffer {
-        let allowance = &self.config.allowance;
+    ///
+    /// # Errors
+    /// [`RootError`] when that cannot be read.
+    pub async fn uplink_offer(&self, owner: Uid) -> Result<UplinkOffer, RootError> {
+        let allowance = self.allowance().await?;
         let allowed = allowance.users.contains(&owner.0);
         let inbound = allowance.inbound.filter(|_| allowed);
         let ports = inbound.and_then(|range| Some((Port::new(range.first)?, Port::new(range.last)?)));
         let address = inbound.map_or(Ipv4Addr::UNSPECIFIED, |range| range.address);
-        UplinkOffer { allowed, ports, address }
+        Ok(UplinkOffer { allowed, ports, address })
     }
 
     /// Has the uplink service start a forwarder for the world's uplink.
@@ -65,15 +68,19 @@ impl Broker {
     ) -> Result<ProcessId, RootError> {
         let (_, plan) = held.plan.as_ref().ok_or(RootError::NotFound)?;
         // A plan of before a restart may have been allowed then.
-        check_allowed(plan, &self.config.allowance).map_err(RootError::InvalidPlan)?;
         let (policy, own, far) = uplink_of(plan).ok_or(RootError::NotFound)?;
+        let allowance = self.allowance().await?;
+        check_allowed(plan, &allowance).map_err(RootError::InvalidPlan)?;
         let node = held.nodes.get(&Node::Uplink).ok_or(RootError::NotFound)?;
-        let start = start_of(policy, own, far, &self.config.allowance).ok_or(RootError::NotFound)?;
+        let start = start_of(policy, own, far, &allowance).ok_or(RootError::NotFound)?;
         let frames = self.workers.open_in(&node.ns, NsRequest::Uplink(far.name.clone())).await?;
         let id = ProcessId::from_bytes(random());
         let kind = ProcessKind::Uplink;
         let about = About { id, world: world.id, kind, node: Node::Uplink, user: world.owner, key: Some(key) };
         let (process, leash) = self.begin(about).await?;
+        self.starts_uplink(id, &allowance);
+        // From here on whoever judges the uplinks finds this one; what was withdrawn just before is found here.
+        check_allowed(plan, &*self.allowance().await?).map_err(RootError::InvalidPlan)?;
         let asked = self.ask_uplink(&start, &frames, &leash).await;
         // Closed here and not sent, it tells the watcher that nothing was started.
         drop(leash);

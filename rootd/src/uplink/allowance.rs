@@ -7,7 +7,7 @@
 //! inbound ADDRESS FIRST-LAST # TCP ports of the host, IPv4, where worlds may be reached
 //! reach CIDR                 # a private network that worlds may reach beside the internet
 //! ```
-//! A missing file allows nobody. It is read once, when rootd starts.
+//! A missing file allows nobody, and so does one with a mistake. It is read again when it changes, or the host's users and groups do.
 
 use std::{
     collections::BTreeSet,
@@ -20,11 +20,12 @@ use std::{
 
 use ipnet::IpNet;
 use nix::libc;
+use serde::{Deserialize, Serialize};
 
 /// Bytes of the file; thousands of lines.
 const BYTES: u64 = 256 << 10;
 
-/// Why rootd does not start with this file. What it means must not be guessed.
+/// Why this file allows nobody. What it means must not be guessed.
 #[derive(Debug, thiserror::Error)]
 pub enum AllowanceError {
     /// It exists and cannot be read.
@@ -46,7 +47,7 @@ pub enum AllowanceError {
 }
 
 /// Where worlds may be reached from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inbound {
     /// The host's address that is listened on; 0.0.0.0 is every one.
     pub address: Ipv4Addr,
@@ -57,7 +58,7 @@ pub struct Inbound {
 }
 
 /// What an administrator allows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Allowance {
     /// The uids whose worlds may have an uplink.
     pub users: BTreeSet<u32>,

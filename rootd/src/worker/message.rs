@@ -24,6 +24,7 @@ use crate::{
         observed::{ObservedNode, RoutingRule, TableRoute},
         settings::Settings,
     },
+    uplink::allowance::Allowance,
 };
 
 /// The broker's handle for a namespace, the same in every worker.
@@ -338,6 +339,8 @@ pub enum SpawnRequest {
     Holder,
     /// Remove a world's directories. Descriptors: [where its [`Erased`] goes].
     Erase(WorldId),
+    /// Read who may have an uplink. Descriptors: [where its [`AllowanceRead`] goes].
+    Allowance,
 }
 
 /// From the spawn worker.
@@ -362,6 +365,15 @@ pub enum Erased {
         /// errno(3).
         errno: i32,
     },
+}
+
+/// From the process that reads who may have an uplink.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AllowanceRead {
+    /// This is allowed.
+    Allows(Allowance),
+    /// It cannot be read, trusted or understood, and why.
+    Unreadable(String),
 }
 
 /// From an attendant, by its leash.

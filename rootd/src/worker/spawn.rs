@@ -1,4 +1,5 @@
-//! The spawn worker: starts programs and commands, each under an attendant; starts the holder; erases directories.
+//! The spawn worker: starts programs and commands, each under an attendant; starts the holder; erases directories; reads who
+//! may have an uplink.
 //!
 //! It never runs anything as uid 0, and what it runs has no capability and can gain none.
 
@@ -15,7 +16,7 @@ use super::{
     attendant,
     channel::{Channel, encode},
     erase, holder,
-    message::{Erased, Failure, OurProgram, SpawnReply, SpawnRequest},
+    message::{AllowanceRead, Erased, Failure, OurProgram, SpawnReply, SpawnRequest},
 };
 use crate::{
     sandbox,
@@ -23,10 +24,13 @@ use crate::{
         clone::{Forked, Into, exit_now, fork_into},
         fds, process,
     },
+    uplink::allowance::{Allowance, Host},
 };
 
 /// An erasure ends after this, done or not.
 const ERASE_SECONDS: u32 = 300;
+/// Databases of users may lie on other hosts; who waits for them longer is asked again.
+const ALLOWANCE_SECONDS: u32 = 30;
 
 /// What the spawn worker is told once, at start, from root-owned configuration.
 #[derive(Debug, Clone)]
@@ -41,6 +45,8 @@ pub struct Site {
     pub worlds_run: PathBuf,
     /// Parent of the worlds' persistent directories.
     pub worlds_state: PathBuf,
+    /// The file that tells who may have an uplink.
+    pub uplink_config: PathBuf,
 }
 
 /// A system account.
@@ -106,6 +112,14 @@ fn serve(site: &Site, request: SpawnRequest, fds: Vec<OwnedFd>) -> Result<SpawnR
             }
             Ok(SpawnReply::Done)
         }
+        SpawnRequest::Allowance => {
+            let [report] = take(fds)?;
+            if fork(Into::Same)? == Forked::Child {
+                fds::close_others(&[report.as_fd()]);
+                read_allowance(site, &report);
+            }
+            Ok(SpawnReply::Done)
+        }
     }
 }
 
@@ -148,6 +162,26 @@ fn erase_world(site: &Site, world: WorldId, report: &OwnedFd) -> ! {
     };
     if let Ok(bytes) = encode(&message) {
         let _ = fds::send(report, &bytes, &[]);
+    }
+    exit_now(0)
+}
+
+/// In a process of its own without any privilege: the host's databases of users may load code to be asked (nsswitch.conf(5)).
+fn read_allowance(site: &Site, report: &OwnedFd) -> ! {
+    nix::unistd::alarm::set(ALLOWANCE_SECONDS);
+    let message = attendant::drop_privileges().map(|()| {
+        process::set_name(c"ne-allowance");
+        match Allowance::read(&site.uplink_config, &Host) {
+            Ok(allowance) => AllowanceRead::Allows(allowance),
+            Err(error) => AllowanceRead::Unreadable(error.to_string()),
+        }
+    });
+    let told = |message: &AllowanceRead| encode(message).and_then(|bytes| fds::send(report, &bytes, &[]));
+    // Without a message the broker asks again.
+    if let Ok(message) = message
+        && told(&message).is_err()
+    {
+        let _ = told(&AllowanceRead::Unreadable("cannot tell of so many users".to_owned()));
     }
     exit_now(0)
 }
