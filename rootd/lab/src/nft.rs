@@ -20,6 +20,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Longest listing, or list of messages.
 const ANSWER_BYTES: usize = 64 << 20;
 
+/// What nft says of a transaction that the netlink socket does not take.
+const TOO_LONG: &str = "Message too long";
+/// Longer texts are loaded in pieces; what has to stay together for the kernel is a set inside a rule, with the rule, or all of a text that
+/// places rules by `index`.
+const TOO_LONG_MEANS: &str = "the kernel takes no piece that long here (net.core.wmem_max bounds it): give a large set inside a rule a \
+     name and elements of its own, place no rules by index, or have an administrator raise the setting";
+
 /// What is to be done with a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -38,6 +45,8 @@ pub enum Answer {
     Done(String),
     /// nft's messages.
     Refused(String),
+    /// nft's messages; a part of a long text was loaded before the kernel refused the rest, and the namespace has no tables now.
+    Emptied(String),
     /// The text ended the parser.
     Crashed,
 }
@@ -109,6 +118,7 @@ impl Nft {
             0 => Ok(Answer::Done(text)),
             1 => Ok(Answer::Refused(text)),
             2 => Ok(Answer::Crashed),
+            4 => Ok(Answer::Emptied(text)),
             _ => Err(io::Error::other("cannot make a context of libnftables")),
         }
     }
@@ -122,6 +132,7 @@ pub fn messages(text: &str) -> Vec<(String, Option<(u32, u32)>)> {
         let mut parts = place.trim_end_matches(':').rsplitn(3, ':');
         let column = parts.next().and_then(|columns| columns.split('-').next()?.parse().ok());
         let line = parts.next().and_then(|line| line.parse().ok());
+        let message = if message.ends_with(TOO_LONG) { TOO_LONG_MEANS } else { message };
         found.push((message.trim().to_owned(), line.zip(column)));
     }
     if found.is_empty() {
@@ -140,10 +151,7 @@ mod tests {
                     internal:0:0-0: Error: Could not process rule: Message too long\n";
         assert_eq!(
             messages(text),
-            [
-                ("syntax error, unexpected string".to_owned(), Some((3, 13))),
-                ("Could not process rule: Message too long".to_owned(), Some((0, 0))),
-            ]
+            [("syntax error, unexpected string".to_owned(), Some((3, 13))), (TOO_LONG_MEANS.to_owned(), Some((0, 0))),]
         );
         assert_eq!(messages("odd\n"), [("odd".to_owned(), None)]);
     }

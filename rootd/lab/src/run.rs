@@ -179,18 +179,24 @@ impl Engine {
             // The tracer comes last of all, so that at equal priority its chains come first.
             let whole = if last { format!("{}\n\n{INET_TRACER}", prepared.text) } else { prepared.text.clone() };
             let mode = if last { Mode::LoadAndList } else { Mode::Load };
-            match self.nft.run(mode, here.namespace.as_fd(), &whole)? {
+            let answer = self.nft.run(mode, here.namespace.as_fd(), &whole)?;
+            match answer {
                 Answer::Done(listing) if last => {
                     facts.listing = Listing::read(&listing, TRACER);
                     facts.listing.locate(&sources);
                     facts.traced = true;
                 }
                 Answer::Done(_) => {}
-                Answer::Refused(text) => {
-                    // Beside the tracer nft names its chains where it guesses what was meant: the text alone gets nft's own words.
-                    let text = match self.nft.run(Mode::Load, here.namespace.as_fd(), &prepared.text)? {
-                        Answer::Refused(alone) if last => alone,
-                        _ => text,
+                Answer::Refused(ref text) | Answer::Emptied(ref text) => {
+                    // Beside the tracer nft names its chains where it guesses what was meant: the text alone gets nft's own words, where
+                    // the namespace is what it was.
+                    let again = last && (number == 0 || matches!(answer, Answer::Refused(_)));
+                    let text = match again
+                        .then(|| self.nft.run(Mode::Load, here.namespace.as_fd(), &prepared.text))
+                        .transpose()?
+                    {
+                        Some(Answer::Refused(alone) | Answer::Emptied(alone)) => alone,
+                        _ => text.clone(),
                     };
                     let placed = messages(&text).into_iter().map(|(message, place)| {
                         let place = place.filter(|(line, _)| *line > 0 && number <= own);

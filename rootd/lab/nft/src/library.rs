@@ -51,6 +51,13 @@ impl Context {
         self.result(done)
     }
 
+    /// Removes all tables of the namespace.
+    pub fn empty(&mut self) -> Result<Vec<u8>, Vec<u8>> {
+        // SAFETY: the context is live, the text ends with NUL.
+        let done = unsafe { nft_run_cmd_from_buffer(self.0, c"flush ruleset".as_ptr()) } == 0;
+        self.result(done)
+    }
+
     /// Runs the commands that standard input holds. Only texts that come this way get messages with lines and columns; libnftables knows
     /// the name and reads descriptor 0 itself, no file is opened.
     pub fn load_standard_input(&mut self) -> Result<Vec<u8>, Vec<u8>> {

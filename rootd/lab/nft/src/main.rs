@@ -8,9 +8,12 @@
 //! and the child of each text all but `CAP_NET_ADMIN`, which does not lead out of the namespace it is in.
 //!
 //! Request: mode (1 byte: 1 load, 2 list, 3 both), length of the text (4 bytes, little endian), text; one descriptor. Answer: status
-//! (1 byte: 0 done, 1 refused, 2 the parser crashed, 3 no context), length (4 bytes), listing or messages.
+//! (1 byte: 0 done, 1 refused, 2 the parser crashed, 3 no context, 4 refused when some of it was loaded already, so the namespace was emptied),
+//! length (4 bytes), listing or messages.
 
 mod library;
+mod pieces;
+mod send;
 
 use std::{
     collections::VecDeque,
@@ -130,6 +133,10 @@ fn answer_all(socket: &mut UnixStream, drops: bool) -> io::Result<More> {
         }
         match done {
             Ok(listing) => put(socket, 0, &listing)?,
+            Err(messages) if send::take_left() => {
+                context.empty().map_err(|why| io::Error::other(String::from_utf8_lossy(&why).into_owned()))?;
+                put(socket, 4, &messages)?;
+            }
             Err(messages) => put(socket, 1, &messages)?,
         }
         if drops {

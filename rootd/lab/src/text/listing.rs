@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use netengine_lab_proto::{Family, Hook};
 
 use crate::text::{
-    prepare::SourceRule,
+    prepare::{Slot, SourceRule},
     scan::{Block, Event, scan},
 };
 
@@ -100,11 +100,17 @@ impl Listing {
     /// Gives rules the places of the text they came from: those of each chain whose rules are as many as the text says.
     pub fn locate(&mut self, sources: &[SourceRule]) {
         let mut by_chain: BTreeMap<ChainKey, Vec<&SourceRule>> = BTreeMap::new();
+        let mut unknown: BTreeSet<ChainKey> = BTreeSet::new();
         for source in sources {
-            let of_chain = by_chain.entry((source.family, source.table.clone(), source.chain.clone())).or_default();
-            if source.first { of_chain.insert(0, source) } else { of_chain.push(source) }
+            let key = (source.family, source.table.clone(), source.chain.clone());
+            let of_chain = by_chain.entry(key.clone()).or_default();
+            match source.slot {
+                Slot::Before(at) if at <= of_chain.len() => of_chain.insert(at, source),
+                Slot::Last => of_chain.push(source),
+                Slot::Before(_) | Slot::Unknown => drop(unknown.insert(key)),
+            }
         }
-        for (chain, rules) in &mut self.rules {
+        for (chain, rules) in self.rules.iter_mut().filter(|(chain, _)| !unknown.contains(*chain)) {
             let Some(sources) = by_chain.get(chain).filter(|sources| sources.len() == rules.len()) else { continue };
             for (rule, source) in rules.iter_mut().zip(sources) {
                 rule.place = Some((source.from.line, source.from.column));

@@ -5,7 +5,7 @@
 
 use netengine_lab_proto::Family;
 
-use crate::text::scan::{Block, Event, Place, place_of, scan};
+use crate::text::scan::{Block, Event, Place, family_of, place_of, scan};
 
 /// A text that nft 1.0.6 reads as newer ones read the original.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +29,19 @@ pub struct SourceRule {
     pub chain: String,
     /// Where it begins.
     pub from: Place,
-    /// `insert rule`: it goes before those that are there.
-    pub first: bool,
+    /// Where in the chain it goes.
+    pub slot: Slot,
+}
+
+/// Where in its chain a rule goes, of those that are there when it comes (nft(8), RULES).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// Behind all.
+    Last,
+    /// Before the one of this number, from 0: `insert rule`, and where an `index` says so.
+    Before(usize),
+    /// Told by a handle: nobody knows without the kernel.
+    Unknown,
 }
 
 /// Why a text is refused before nft sees it.
@@ -119,12 +130,27 @@ fn after(place: Place) -> Place {
 }
 
 fn rule(within: Option<&Block>, words: &[&str], from: Place) -> Option<SourceRule> {
-    let source = |(family, table, chain): (Family, &str, &str), first| SourceRule {
+    let source = |(family, table, chain): (Family, &str, &str), slot| SourceRule {
         family,
         table: table.to_owned(),
         chain: chain.to_owned(),
         from,
-        first,
+        slot,
+    };
+    let added = |words: &[&str], is_insert: bool| {
+        let place = place_of(words)?;
+        let named = if family_of(words.first()?).is_some() && words.len() > 2 { 3 } else { 2 };
+        let after = words.get(named..).unwrap_or_default();
+        let slot = match (after, is_insert) {
+            (["index", number, ..], _) => match number.parse::<usize>() {
+                Ok(number) => Slot::Before(number + usize::from(!is_insert)),
+                Err(_) => Slot::Unknown,
+            },
+            (["position" | "handle", ..], _) => Slot::Unknown,
+            (_, true) => Slot::Before(0),
+            (_, false) => Slot::Last,
+        };
+        Some(source(place, slot))
     };
     match (within, words) {
         (Some(Block::Chain(family, table, chain)), words) => {
@@ -135,10 +161,10 @@ fn rule(within: Option<&Block>, words: &[&str], from: Place) -> Option<SourceRul
                     ..
                 ]
             );
-            (!property).then(|| source((*family, table, chain), false))
+            (!property).then(|| source((*family, table, chain), Slot::Last))
         }
-        (None, ["rule", rest @ ..] | ["add", "rule", rest @ ..]) => place_of(rest).map(|place| source(place, false)),
-        (None, ["insert", "rule", rest @ ..]) => place_of(rest).map(|place| source(place, true)),
+        (None, ["rule", rest @ ..] | ["add", "rule", rest @ ..]) => added(rest, false),
+        (None, ["insert", "rule", rest @ ..]) => added(rest, true),
         _ => None,
     }
 }

@@ -1,0 +1,156 @@
+//! A transaction of nf_tables in pieces, each a transaction of its own, that leave the same ruleset when all of them are loaded into a network
+//! namespace that nothing else looks at meanwhile.
+//!
+//! What a transaction calls by number (`NFTA_SET_ID`, `NFTA_CHAIN_ID`) has that number in it alone, and the kernel refuses to keep a set without
+//! a name that no rule uses (net/netfilter/nf_tables_api.c, `nf_tables_commit`). So sets without names go right before the rule that uses
+//! them, and chains without names, which stand before the rule that jumps to them, stay with it.
+
+use std::collections::BTreeMap;
+
+/// `NFNL_MSG_BATCH_BEGIN`, `NFNL_MSG_BATCH_END`.
+const BEGIN: u16 = 16;
+const END: u16 = 17;
+/// `NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_...`.
+const NEWCHAIN: u16 = 10 << 8 | 3;
+const NEWRULE: u16 = 10 << 8 | 6;
+const DELRULE: u16 = 10 << 8 | 8;
+const NEWSET: u16 = 10 << 8 | 9;
+const NEWSETELEM: u16 = 10 << 8 | 12;
+/// `NLM_F_ACK`.
+const ACK: u8 = 4;
+/// `struct nlmsghdr` and `struct nfgenmsg`.
+const HEADER: usize = 16 + 4;
+
+/// Pieces of at most `most` bytes each, unless what must stay together is longer; none when the bytes are no transaction, or one that only
+/// works as a whole: rules placed by the number of another rule of the same transaction.
+pub fn pieces(transaction: &[u8], most: usize) -> Option<Vec<Vec<u8>>> {
+    let messages = messages(transaction)?;
+    let (begin, rest) = messages.split_first()?;
+    let (end, body) = rest.split_last()?;
+    if kind(begin) != BEGIN || kind(end) != END {
+        return None;
+    }
+    // Without attributes: the generation that a transaction may be bound to is another one after the first piece.
+    let mut begin = begin[..HEADER].to_vec();
+    begin[..4].copy_from_slice(&(HEADER as u32).to_ne_bytes());
+    let mut pieces: Vec<Vec<u8>> = Vec::new();
+    let mut piece = begin.clone();
+    for unit in units(body)? {
+        let length: usize = unit.iter().map(|message| message.len()).sum();
+        if piece.len() > begin.len() && piece.len() + length + end.len() > most {
+            piece.extend(*end);
+            pieces.push(std::mem::replace(&mut piece, begin.clone()));
+        }
+        unit.iter().for_each(|message| piece.extend(*message));
+    }
+    piece.extend(*end);
+    pieces.push(piece);
+    // Nobody waits for acknowledgements of ends that it did not write.
+    for piece in &mut pieces {
+        piece[6] &= !ACK;
+        let flags = piece.len() - end.len() + 6;
+        piece[flags] &= !ACK;
+    }
+    Some(pieces)
+}
+
+/// The messages of a transaction, in groups that must stay together.
+fn units<'a>(body: &[&'a [u8]]) -> Option<Vec<Vec<&'a [u8]>>> {
+    let mut units = Vec::new();
+    let mut unit: Vec<&[u8]> = Vec::new();
+    let mut nameless: BTreeMap<u32, Vec<&[u8]>> = BTreeMap::new();
+    let mut in_nameless_chain = false;
+    for message in body {
+        let number = |which: u16| attribute(message.get(HEADER..)?, which).and_then(number);
+        match kind(message) {
+            // NFTA_SET_FLAGS with NFT_SET_ANONYMOUS; NFTA_SET_ID.
+            NEWSET if number(3).unwrap_or(0) & 1 != 0 => {
+                nameless.entry(number(10)?).or_default().push(message);
+                continue;
+            }
+            // NFTA_SET_ELEM_LIST_SET_ID.
+            NEWSETELEM => {
+                if let Some(set) = number(4).and_then(|id| nameless.get_mut(&id)) {
+                    set.push(message);
+                    continue;
+                }
+            }
+            // NFTA_CHAIN_FLAGS with NFT_CHAIN_BINDING.
+            NEWCHAIN if number(10).unwrap_or(0) & 4 != 0 => in_nameless_chain = true,
+            // NFTA_RULE_ID, NFTA_RULE_POSITION_ID: of a rule that is in this transaction.
+            DELRULE if number(9).is_some() => return None,
+            NEWRULE if number(10).is_some() => return None,
+            NEWRULE => {
+                let used = sets_of_rule(message).into_iter().filter_map(|id| nameless.remove(&id));
+                unit.extend(used.flatten());
+                // NFTA_RULE_CHAIN_ID: a rule of a chain without a name; one of a chain with a name jumps there.
+                in_nameless_chain &= number(11).is_some();
+            }
+            _ => {}
+        }
+        unit.push(message);
+        if !in_nameless_chain {
+            units.push(std::mem::take(&mut unit));
+        }
+    }
+    (unit.is_empty() && nameless.is_empty()).then_some(units)
+}
+
+/// The numbers of the sets that a rule uses.
+fn sets_of_rule(message: &[u8]) -> Vec<u32> {
+    // NFTA_RULE_EXPRESSIONS, of which each is NFTA_LIST_ELEM with NFTA_EXPR_NAME and NFTA_EXPR_DATA.
+    let expressions = attribute(&message[HEADER..], 4).unwrap_or_default();
+    let of = |(_, expression): (u16, &[u8])| {
+        let which = match attribute(expression, 1)? {
+            b"lookup\0" => 4, // NFTA_LOOKUP_SET_ID
+            b"dynset\0" => 2, // NFTA_DYNSET_SET_ID
+            b"objref\0" => 5, // NFTA_OBJREF_SET_ID
+            _ => return None,
+        };
+        number(attribute(attribute(expression, 2)?, which)?)
+    };
+    attributes(expressions).filter_map(of).collect()
+}
+
+/// Whole messages, each with its padding; none when the bytes are anything else.
+fn messages(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut found = Vec::new();
+    while !bytes.is_empty() {
+        let length = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
+        if length < HEADER {
+            return None;
+        }
+        let (message, rest) = bytes.split_at_checked(length.next_multiple_of(4))?;
+        found.push(message);
+        bytes = rest;
+    }
+    Some(found)
+}
+
+/// Of a message that [`messages`] found.
+fn kind(message: &[u8]) -> u16 {
+    u16::from_ne_bytes([message[4], message[5]])
+}
+
+/// Attributes with their numbers, without the flags that share their field.
+fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let length = usize::from(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?));
+        let which = u16::from_ne_bytes(bytes.get(2..4)?.try_into().ok()?) & 0x3fff;
+        let content = bytes.get(4..length)?;
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((which, content))
+    })
+}
+
+fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+    attributes(bytes).find(|(which, _)| *which == wanted).map(|(_, content)| content)
+}
+
+fn number(content: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(content.try_into().ok()?))
+}
+
+#[cfg(test)]
+#[path = "pieces_tests.rs"]
+mod tests;

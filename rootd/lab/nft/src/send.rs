@@ -1,0 +1,125 @@
+//! How a ruleset that is larger than a socket's send buffer reaches the kernel.
+//!
+//! A transaction is one datagram, and must fit into the buffer (net/netlink/af_netlink.c, `netlink_sendmsg`). nft forces a larger one, which
+//! nobody may in a user namespace; net.core.wmem_max bounds what may be asked for. So libnftables' transactions, when they are too long, are
+//! sent in pieces here. Nobody sees a sandbox between two pieces; what was loaded before a piece was refused, the caller removes
+//! ([`take_left`]).
+
+use std::{
+    ffi::{c_int, c_void},
+    io,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use nix::libc;
+
+use crate::pieces::pieces;
+
+/// Bytes of buffer asked for: what every host allows that did not change net.core.wmem_max, so that pieces are the same everywhere. The kernel
+/// grants twice as much (socket(7), SO_SNDBUF) and takes all but 32 bytes of it.
+const BUFFER: usize = 212_992;
+
+/// Some pieces of a transaction were loaded, and not all.
+static LEFT: AtomicBool = AtomicBool::new(false);
+
+/// Whether something was loaded of a transaction that was refused, since the last call.
+pub fn take_left() -> bool {
+    LEFT.swap(false, Ordering::Relaxed)
+}
+
+/// Takes the place of the C library's sendmsg(2), for libnftables calls it by name: an executable's symbols come first.
+///
+/// # Safety
+/// As sendmsg(2): `message` and all it names are readable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sendmsg(socket: c_int, message: *const libc::msghdr, flags: c_int) -> isize {
+    // SAFETY: the caller's promise; the kernel checks each address.
+    let sent = unsafe { libc::syscall(libc::SYS_sendmsg, socket, message, flags) } as isize;
+    if sent >= 0 || errno() != libc::EMSGSIZE {
+        return sent;
+    }
+    // SAFETY: the kernel has just read the same memory, and objected to nothing but its length.
+    let (whole, name) = unsafe {
+        let parts = std::slice::from_raw_parts((*message).msg_iov, (*message).msg_iovlen as _);
+        let bytes = |part: &libc::iovec| std::slice::from_raw_parts(part.iov_base.cast::<u8>(), part.iov_len);
+        let name = std::slice::from_raw_parts((*message).msg_name.cast::<u8>(), (*message).msg_namelen as usize);
+        (parts.iter().flat_map(|part| bytes(part).iter().copied()).collect::<Vec<u8>>(), name)
+    };
+    enlarge(socket, BUFFER);
+    let Some(pieces) = pieces(&whole, 2 * BUFFER - 32) else { return failed(libc::EMSGSIZE) };
+    for (number, piece) in pieces.iter().enumerate() {
+        if piece.len() > 2 * BUFFER - 32 {
+            enlarge(socket, piece.len() / 2 + 32);
+        }
+        let done = put(socket, name, piece, flags).and_then(|()| is_accepted(socket));
+        if !matches!(done, Ok(true)) {
+            LEFT.store(number > 0, Ordering::Relaxed);
+        }
+        match done {
+            Ok(true) => {}
+            // libnftables reads why.
+            Ok(false) => break,
+            Err(error) => return failed(error.raw_os_error().unwrap_or(libc::EIO)),
+        }
+    }
+    whole.len() as isize
+}
+
+fn errno() -> c_int {
+    io::Error::last_os_error().raw_os_error().unwrap_or(0)
+}
+
+/// The C library's way to fail.
+fn failed(code: c_int) -> isize {
+    // SAFETY: the address is that of this thread's own variable.
+    unsafe { *libc::__errno_location() = code };
+    -1
+}
+
+/// Asks for a send buffer; what is refused the next call that sends tells.
+fn enlarge(socket: c_int, bytes: usize) {
+    let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
+    // SAFETY: the pointer is that of an int, as the option wants.
+    unsafe {
+        libc::setsockopt(
+            socket,
+            libc::SOL_SOCKET,
+            libc::SO_SNDBUF,
+            (&raw const bytes).cast::<c_void>(),
+            size_of::<c_int>() as libc::socklen_t,
+        );
+    }
+}
+
+/// Sends one piece; the kernel has worked on it when this returns.
+fn put(socket: c_int, name: &[u8], piece: &[u8], flags: c_int) -> io::Result<()> {
+    // SAFETY: both slices live until the call returns.
+    let sent = unsafe {
+        let (to, length) = (name.as_ptr().cast::<libc::sockaddr>(), name.len() as libc::socklen_t);
+        libc::sendto(socket, piece.as_ptr().cast::<c_void>(), piece.len(), flags, to, length)
+    };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Whether no answer tells an error. Acknowledgements are taken away; the first error stays for libnftables, with all that follow.
+fn is_accepted(socket: c_int) -> io::Result<bool> {
+    let mut answer = [0_u8; 20];
+    let mut receive = |flags: c_int| {
+        // SAFETY: the kernel writes at most as many bytes as there are.
+        let got = unsafe { libc::recv(socket, answer.as_mut_ptr().cast::<c_void>(), answer.len(), flags) };
+        (got, answer)
+    };
+    loop {
+        let (got, answer) = receive(libc::MSG_PEEK | libc::MSG_DONTWAIT);
+        if got < 0 {
+            let error = io::Error::last_os_error();
+            return if error.kind() == io::ErrorKind::WouldBlock { Ok(true) } else { Err(error) };
+        }
+        // NLMSG_ERROR, whose code 0 is an acknowledgement.
+        let is_error = u16::from_ne_bytes([answer[4], answer[5]]) == 2 && answer[16..20] != [0; 4];
+        if is_error {
+            return Ok(false);
+        }
+        receive(libc::MSG_DONTWAIT);
+    }
+}
