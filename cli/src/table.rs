@@ -33,7 +33,7 @@ impl Tint {
     /// The colour of a state's word, of worlds, phases, services and operations alike.
     pub fn of_state(word: &str) -> Self {
         match word {
-            "ready" | "done" => Tint::Good,
+            "ready" | "done" | "joined" => Tint::Good,
             "booting" | "stopping" | "running" | "undoing" => Tint::Busy,
             "degraded" | "failed" | "cancelled" => Tint::Bad,
             _ => Tint::Dim,

@@ -180,6 +180,21 @@ api! {
         pub started_at: Option<String>,
         /// The labels `organization` and `environment` and the like, and remarks such as an orchestrator without effect.
         pub notes: Vec<String>,
+        /// The other worlds that its spec names.
+        #[serde(default)]
+        pub peers: Vec<PeerStatus>,
+    }
+
+    /// A world that another one's spec names.
+    pub struct PeerStatus {
+        /// As in the spec: `world:NAME` or `world:USER/NAME`.
+        pub endpoint: String,
+        /// `peered` or `federated`; of joined worlds as both want it.
+        pub mode: String,
+        /// Whether they are joined.
+        pub state: PeerState,
+        /// What is reached, or what is waited for.
+        pub detail: String,
     }
 
     /// One phase.
@@ -546,6 +561,14 @@ states! {
         Ready = "ready",
         /// It does not serve.
         Failed = "failed",
+    }
+
+    /// State of a world that another one's spec names.
+    PeerState {
+        /// It is not there, does not consent, or has not followed yet; nothing passes.
+        Pending = "pending",
+        /// Both were brought up beside each other.
+        Joined = "joined",
     }
 
     /// State of an operation.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     names::{AndName, OrgName},
     net::{IfName, Mac},
-    trust::{Credential, Secret, Trust},
+    trust::{Credential, DelegationSigner, Secret, Trust},
 };
 
 /// Version of this interface; a worldd started by an older release keeps serving and says so.
@@ -90,6 +90,20 @@ pub struct Desired {
     /// addresses.
     #[serde(default)]
     pub ands: Vec<AndNetwork>,
+    /// Zones of other worlds, which this one's name servers delegate to theirs.
+    #[serde(default)]
+    pub delegations: Vec<Delegation>,
+}
+
+/// A zone and the name servers of the world it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delegation {
+    /// The zone, absolute, without the final dot.
+    pub zone: String,
+    /// Its primary name server's name with each of its addresses.
+    pub servers: Vec<NamedHost>,
+    /// Its keys as DS records; empty when it is not signed.
+    pub ds: Vec<DelegationSigner>,
 }
 
 /// An Administrative Network Domain as it stands in a world's network.
@@ -172,6 +186,9 @@ pub struct Health {
     pub services: Vec<ServiceHealth>,
     /// What the world's clients are to trust (worldd only).
     pub trust: Trust,
+    /// The zones that name servers of other worlds may be delegated (worldd only).
+    #[serde(default)]
+    pub zones: Vec<Delegation>,
 }
 
 /// How one service is.

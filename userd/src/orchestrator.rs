@@ -12,6 +12,7 @@ mod drive;
 mod ends;
 mod failure;
 mod follow;
+mod peers;
 mod portal;
 mod prober;
 mod processes;
@@ -202,6 +203,7 @@ impl Orchestrator {
         };
         let target = Target::new(order.spec.clone(), order.up_to, id, slot.owner, Vec::new(), &leases.leases);
         let target = target.map_err(|error| too_large(what, &error))?;
+        self.refuse_overlap(what, &world, &target).await?;
         let (nodes, links) = target.size();
         let held = known.as_ref().map_or(Size::default(), |world| world.size);
         let size = Size { worlds: 1, nodes, links };

@@ -4,6 +4,7 @@ pub mod ands;
 pub mod diff;
 pub mod leases;
 pub mod network;
+pub mod peers;
 pub mod phases;
 pub mod portal;
 pub mod probes;
@@ -23,8 +24,8 @@ use netengine_proto::{
 };
 use netengine_spec::Spec;
 
-use self::leases::Leases;
 pub use self::network::{PlanError, network_plan};
+use self::{leases::Leases, peers::HeldPeer};
 
 /// The NTP port (RFC 5905, section 7.2).
 pub const NTP_PORT: u16 = 123;
@@ -50,6 +51,8 @@ pub struct Target {
     pub resolvers: Vec<IpAddr>,
     /// The vantage host that live checks run in.
     pub prober: HostName,
+    /// The worlds that its spec names, as they stand; see [`Target::beside`].
+    pub peers: Vec<HeldPeer>,
 }
 
 impl Target {
@@ -89,8 +92,23 @@ impl Target {
             credentials,
             trust: Trust::default(),
             ands: ands::ands(&spec, up_to, world, leases)?,
+            delegations: Vec::new(),
         });
-        Ok(Self { spec, up_to, network, desired, ntp_addresses, resolvers, prober })
+        Ok(Self { spec, up_to, network, desired, ntp_addresses, resolvers, prober, peers: Vec::new() })
+    }
+
+    /// The same beside other worlds that stand so.
+    ///
+    /// # Errors
+    /// [`PlanError`] when they are more than a plan can hold.
+    pub fn beside(self, peers: Vec<HeldPeer>) -> Result<Self, PlanError> {
+        let network = peers::join(self.network, &peers)?;
+        let delegations = peers::delegations(&peers);
+        let desired = match delegations == self.desired.delegations {
+            true => self.desired,
+            false => revision::named(Desired { delegations, ..self.desired }),
+        };
+        Ok(Self { network, desired, peers, ..self })
     }
 
     /// Whether the world's router has services of its own.
@@ -100,8 +118,8 @@ impl Target {
 
     /// What the router's services are to be once worldd's keys are known.
     pub fn gateway_desired(&self, trust: Trust) -> Desired {
-        let Desired { world, spec, up_to, hosts, ands, .. } = self.desired.clone();
-        revision::named(Desired { world, spec, up_to, hosts, trust, ands, ..Desired::default() })
+        let Desired { world, spec, up_to, hosts, ands, delegations, .. } = self.desired.clone();
+        revision::named(Desired { world, spec, up_to, hosts, trust, ands, delegations, ..Desired::default() })
     }
 
     /// Whether the world has a way out.

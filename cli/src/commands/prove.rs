@@ -138,6 +138,7 @@ fn title(flow: &ProvenFlow) -> String {
     let end = |network: &str, role: &str| match role {
         "host" => network.to_owned(),
         "outside" => role.to_owned(),
+        "peer" => network.to_owned(),
         role => format!("{network}'s {role}"),
     };
     let (from, to) = (end(&flow.from, &flow.sender), end(&flow.to, &flow.receiver));

@@ -41,7 +41,7 @@ fn render(status: &WorldStatus, color: bool) -> String {
     for note in &status.notes {
         let _ = writeln!(text, "note   {}", escape::line(note));
     }
-    for table in [phases(status), services(status), networks(status)].into_iter().flatten() {
+    for table in [phases(status), services(status), networks(status), peers(status)].into_iter().flatten() {
         text.push('\n');
         text.push_str(&table.render(color));
     }
@@ -93,6 +93,20 @@ fn networks(status: &WorldStatus) -> Option<Table> {
     (!status.networks.is_empty()).then_some(table)
 }
 
+fn peers(status: &WorldStatus) -> Option<Table> {
+    let mut table = Table::new(&["PEER", "MODE", "STATE", "DETAIL"]);
+    for peer in &status.peers {
+        let state = peer.state.as_str();
+        table.tinted([
+            (&peer.endpoint, Tint::Plain),
+            (&peer.mode, Tint::Plain),
+            (state, Tint::of_state(state)),
+            (&peer.detail, Tint::Plain),
+        ]);
+    }
+    (!status.peers.is_empty()).then_some(table)
+}
+
 /// The first hosts by name, the others by number; `--json` has them all.
 fn shorten(hosts: &[String]) -> String {
     const SHOWN: usize = 3;
@@ -105,7 +119,8 @@ fn shorten(hosts: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use netengine_proto::api::{
-        HostStatus, NetworkStatus, PhaseState, PhaseStatus, ServiceState, ServiceStatus, WorldState,
+        HostStatus, NetworkStatus, PeerState, PeerStatus, PhaseState, PhaseStatus, ServiceState, ServiceStatus,
+        WorldState,
     };
 
     use super::*;
@@ -143,6 +158,12 @@ mod tests {
             }],
             started_at: Some("2026-01-02T03:04:05Z".into()),
             notes: vec!["environment dev".into()],
+            peers: vec![PeerStatus {
+                endpoint: "world:bob/green".into(),
+                mode: "peered".into(),
+                state: PeerState::Joined,
+                detail: "reaches 10.1.0.0/24".into(),
+            }],
         }
     }
 
@@ -164,6 +185,9 @@ ntp      [fd00::1]:123  ready  stratum 10\\x1b[2J
 
 NETWORK  SUBNET       GATEWAY   HOSTS
 core     10.0.0.0/24  10.0.0.1  core-2 (10.0.0.2), core-3 (10.0.0.3), core-4 (10.0.0.4) and 2 more
+
+PEER             MODE    STATE   DETAIL
+world:bob/green  peered  joined  reaches 10.1.0.0/24
 ";
         assert_eq!(render(&status(), false), expected);
     }

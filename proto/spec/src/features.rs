@@ -90,8 +90,8 @@ const FEATURES: &[Feature] = &[
         },
     },
     Feature {
-        state: FeatureState::Reserved,
-        reason: "peers are checked, and worlds are not joined yet",
+        state: FeatureState::Experimental,
+        reason: "worlds of one host are joined; how the other one is named may change",
         default: || json!(CrossWorldMode::default()),
         uses: |spec| {
             let mode = spec.gateway_portal.cross_world.mode;

@@ -10,6 +10,7 @@ use std::{
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use netengine_proto::{
     api::{Problem, ProblemKind},
+    control::{Delegation, Health},
     ids::CallKey,
     root::HeldProcess,
     trust::Trust,
@@ -108,8 +109,8 @@ pub(super) struct Attempt<'a> {
     /// Write steps down, with stored keys. An undo does not: its calls are idempotent by themselves.
     pub is_recorded: bool,
     pub stop: Stop,
-    /// See [`Attempt::trust`].
-    pub trust: Mutex<Trust>,
+    /// What worldd said last that its clients are to trust, and what zones others may be delegated.
+    pub said: Mutex<(Trust, Vec<Delegation>)>,
     /// The processes it relies on.
     pub relied: Relied,
 }
@@ -148,7 +149,9 @@ impl Attempt<'_> {
         if let Some(substrate) = checked.phases.iter_mut().find(|phase| phase.id == 0) {
             substrate.millis = Some(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
         }
-        Ok(Success { phases: checked.phases, services: checked.services, trust: self.trust() })
+        let peers = self.target.peers.clone();
+        let (trust, zones) = self.said.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(Success { phases: checked.phases, services: checked.services, trust, peers, zones })
     }
 
     async fn once(&self, is_again: bool) -> Result<check::Checked, AttemptError> {
@@ -170,7 +173,7 @@ impl Attempt<'_> {
             }
         }
         if let Some(health) = &observed.worldd.health {
-            self.learn(&health.trust);
+            self.learn(health);
         }
         let steps = steps::plan(self.target, &observed, self.is_unsure || is_again);
         let is_changing = steps.iter().any(|step| step.kind != StepKind::Check);
@@ -215,11 +218,12 @@ impl Attempt<'_> {
 
     /// What worldd said last that its clients are to trust.
     fn trust(&self) -> Trust {
-        self.trust.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 
-    fn learn(&self, trust: &Trust) {
-        *self.trust.lock().unwrap_or_else(PoisonError::into_inner) = trust.clone();
+    fn learn(&self, health: &Health) {
+        let said = (health.trust.clone(), health.zones.clone());
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = said;
     }
 
     async fn keys(&self, steps: &[Step]) -> Result<BTreeMap<StepKind, CallKey>, AttemptError> {
@@ -316,6 +320,7 @@ impl Attempt<'_> {
                 Ok(StepResult { changes: planned, checked: None })
             }
             StepKind::Uplink if self.target.has_uplink() => {
+                self.relied.release(Part::Uplink);
                 let process = processes::start(orchestrator, world, Part::Uplink, key).await?;
                 self.relied.rely(Part::Uplink, process);
                 Ok(StepResult { changes: planned, checked: None })
@@ -326,7 +331,7 @@ impl Attempt<'_> {
             }
             StepKind::Services => {
                 let applied = processes::apply(orchestrator, world, Part::Worldd, &self.target.desired);
-                self.learn(&self.interrupt(applied).await?.trust);
+                self.learn(&self.interrupt(applied).await?);
                 Ok(StepResult { changes: planned, checked: None })
             }
             StepKind::Resolver => {

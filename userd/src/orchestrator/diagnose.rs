@@ -68,7 +68,7 @@ impl Orchestrator {
             return Err(problem(ProblemKind::Conflict, what, cause, "wait for them, then try again"));
         };
         let looking = async {
-            let target = self.held_target(world, spec, stored.up_to).await?;
+            let target = self.held_target(world, spec, stored.up_to, stored.peers).await?;
             let trust = self.store().trust(world.id).await.map_err(|error| error.problem(""))?;
             let asked = Instant::now();
             let observed = attempt::observe(self, world, Some(&target)).await?;

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     ids,
-    plan::Target,
+    plan::{PlanError, Target, peers::HeldPeer},
     problem::{about, problem},
     store::{
         StoreError,
@@ -38,7 +38,9 @@ pub(super) async fn drive(orchestrator: &Orchestrator, mut operation: Operation,
             Kind::Down => drive_down(orchestrator, &operation, &mut removed).await,
             Kind::Up | Kind::Repair => drive_up(orchestrator, &operation, cancel.clone()).await,
         };
-        let Err(error) = ended else { return };
+        let Err(error) = ended else {
+            return orchestrator.settle_peers(&operation.world).await;
+        };
         tracing::error!(operation = %operation.id, %error, "cannot bring an operation to its end; trying again");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(AGAIN.1);
@@ -78,9 +80,11 @@ async fn drive_up(
     let what = format!("cannot {verb} world \"{}\"", operation.world.name);
     // Its secrets do not matter for what is there; they are read when it has to be told again.
     let (id, owner) = (operation.world.id, operation.world.owner);
-    let before = stored.as_ref().and_then(|world| Some((world.spec.clone()?, world.up_to)));
+    let before = stored.as_ref().and_then(|world| Some((world.spec.clone()?, world.up_to, world.peers.clone())));
     let leases = orchestrator.store().leases(&operation.world).await?;
-    let before = before.and_then(|(spec, up_to)| Target::new(spec, up_to, id, owner, Vec::new(), &leases).ok());
+    let before = before.and_then(|(spec, up_to, peers)| {
+        Target::new(spec, up_to, id, owner, Vec::new(), &leases).and_then(|target| target.beside(peers)).ok()
+    });
     let error = if operation.undoing {
         let help = "run `netengine up` again";
         problem(ProblemKind::Failed, "", "it was interrupted while it was being undone", help).into()
@@ -116,28 +120,33 @@ async fn attempt(
 ) -> Result<Success, AttemptError> {
     let missing = || problem(ProblemKind::Failed, "", "the operation has no spec", "run `netengine up` again");
     let spec = operation.spec.clone().ok_or_else(missing)?;
-    let target = complete(orchestrator, operation, spec, operation.up_to).await?;
+    let target = complete(orchestrator, operation, spec, operation.up_to, None).await?;
     let stop = Stop { cancel, deadline: operation.deadline };
     let (target, is_unsure) = (&target, operation.kind == Kind::Repair || operation.resumed);
-    let (trust, relied) = (Mutex::default(), Relied::new(orchestrator.0.ends.listen(operation.world.id)));
-    let attempt =
-        Attempt { orchestrator, operation, target, before, is_unsure, is_recorded: true, stop, trust, relied };
+    let (said, relied) = (Mutex::default(), Relied::new(orchestrator.0.ends.listen(operation.world.id)));
+    let attempt = Attempt { orchestrator, operation, target, before, is_unsure, is_recorded: true, stop, said, relied };
     attempt.run().await
 }
 
-/// The target with the world's secrets, those that lack made first.
+/// The target with the world's secrets, those that lack made first, beside other worlds as they stood or, for `None`, stand now.
 async fn complete(
     orchestrator: &Orchestrator,
     operation: &Operation,
     spec: Spec,
     up_to: u8,
+    peers: Option<Vec<HeldPeer>>,
 ) -> Result<Target, Problem> {
     let world = &operation.world;
     let secrets = orchestrator.complete_secrets(world, &spec, up_to).await?;
     let leases = orchestrator.store().complete_leases(world, &spec, up_to).await;
     let leases = leases.map_err(|error| error.problem(""))?;
-    Target::new(spec, up_to, world.id, world.owner, secrets, &leases)
-        .map_err(|error| problem(ProblemKind::Spec, "", error.to_string(), "change the spec"))
+    let too_large = |error: PlanError| problem(ProblemKind::Spec, "", error.to_string(), "change the spec");
+    let target = Target::new(spec, up_to, world.id, world.owner, secrets, &leases).map_err(too_large)?;
+    let peers = match peers {
+        Some(peers) => peers,
+        None => orchestrator.stand(world, &target).await.map_err(|error| error.problem(""))?,
+    };
+    target.beside(peers).map_err(too_large)
 }
 
 /// Undoes an `up`: a world that was never up is removed, another is brought back to what it was.
@@ -194,11 +203,12 @@ async fn undo(
 
 /// Makes a world again what it was.
 async fn restore(orchestrator: &Orchestrator, operation: &Operation, before: &Target) -> Result<Success, AttemptError> {
-    let target = &complete(orchestrator, operation, before.spec.clone(), before.up_to).await?;
-    let (stop, trust) = (Stop::never(), Mutex::default());
+    let (spec, peers) = (before.spec.clone(), Some(before.peers.clone()));
+    let target = &complete(orchestrator, operation, spec, before.up_to, peers).await?;
+    let (stop, said) = (Stop::never(), Mutex::default());
     let relied = Relied::new(orchestrator.0.ends.listen(operation.world.id));
     let (before, is_unsure, is_recorded) = (None, true, false);
-    let attempt = Attempt { orchestrator, operation, target, before, is_unsure, is_recorded, stop, trust, relied };
+    let attempt = Attempt { orchestrator, operation, target, before, is_unsure, is_recorded, stop, said, relied };
     attempt.run().await
 }
 

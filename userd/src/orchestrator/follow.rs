@@ -168,6 +168,13 @@ async fn reconcile(orchestrator: &Orchestrator, scope: Scope) -> Result<(), Foll
         if !is_concerned {
             continue;
         }
+        // Another world came, went or changed while nobody told this one.
+        if let Some(stored) = orchestrator.store().load(&world).await?
+            && orchestrator.stands_otherwise(&stored).await?.is_some()
+        {
+            orchestrator.tend_beside(world, Duration::ZERO);
+            continue;
+        }
         let (found, seen_at) = (held.iter().find(|held| held.world == world.id), time::now_ms());
         let is_gone = found.is_none_or(|held| held.degraded.is_some());
         let reason = match found {
@@ -207,13 +214,17 @@ pub(super) async fn whats_wrong(
     };
     let leases = orchestrator.store().leases(world).await?;
     let target = Target::new(spec, stored.up_to, world.id, world.owner, secrets, &leases);
-    let Ok(target) = target else { return Ok(None) };
+    let Ok(target) = target.and_then(|target| target.beside(stored.peers)) else { return Ok(None) };
     Ok(match attempt::observe(orchestrator, world, Some(&target)).await {
         Err(problem) => Some(problem.cause),
         Ok(observed) if !observed.drift.is_empty() => Some("its network differs from the plan".to_owned()),
         Ok(observed) if observed.worldd.health.is_none() => Some("its worldd did not run".to_owned()),
         Ok(observed) if target.has_gateway() && observed.gateway.health.is_none() => {
             Some("its resolver did not run".to_owned())
+        }
+        // New keys of its zones reach the worlds that delegate to them.
+        Ok(observed) if observed.worldd.health.as_ref().is_some_and(|health| health.zones != stored.zones) => {
+            Some("its zones have other keys".to_owned())
         }
         // New keys of the world reach its resolver and its vantage hosts by the same way.
         Ok(observed) if steps::plan(&target, &observed, false).len() > 1 => {

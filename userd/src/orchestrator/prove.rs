@@ -19,8 +19,8 @@ use crate::{
     plan::{
         Target,
         diff::describe,
-        phases,
-        reach::{self, Answers, Expectation, Fate, Role, Vantage},
+        peers, phases,
+        reach::{self, Answers, Expectation, Fate, PeerWorld, Role, Vantage},
     },
     problem::{about, problem},
 };
@@ -60,7 +60,7 @@ impl Orchestrator {
             return Err(problem(ProblemKind::Conflict, what, cause, "wait for them, then try again"));
         };
         let proving = async {
-            let target = self.held_target(world, spec, stored.up_to).await?;
+            let target = self.held_target(world, spec, stored.up_to, stored.peers).await?;
             let asked = asked(&target);
             let all = asked.len();
             progress.send_replace(Progress { done: 0, all });
@@ -113,7 +113,15 @@ fn asked(target: &Target) -> Vec<Asked> {
     let vantages = vantages(target);
     let Some(port) = Port::new(PORT) else { return Vec::new() };
     let answers = Answers { names: phases::names_resolve(target.up_to) };
-    let matrix = reach::matrix(&target.spec, &target.desired.ands, &vantages, port, answers);
+    let peers: Vec<PeerWorld> = target
+        .peers
+        .iter()
+        .filter_map(|peer| {
+            let addresses = peers::first_addresses(peer.standing.joined()?);
+            Some(PeerWorld { name: peer.endpoint.clone(), addresses })
+        })
+        .collect();
+    let matrix = reach::matrix(&target.spec, &target.desired.ands, &vantages, &peers, port, answers);
     let host = |network: &str| {
         let vantage = vantages.iter().find(|vantage| vantage.network == network)?;
         vantage.host.as_ref().map(|(host, _)| Node::Host(host.clone()))
@@ -122,7 +130,7 @@ fn asked(target: &Target) -> Vec<Asked> {
         Role::Host => host(network),
         Role::Services => Some(Node::Services),
         Role::Router => Some(Node::Gateway),
-        Role::Outside => None,
+        Role::Outside | Role::Peer => None,
     };
     let of = |flow: Expectation| {
         Some(Asked { from: node(flow.sender, &flow.from)?, to: node(flow.receiver, &flow.to), flow })

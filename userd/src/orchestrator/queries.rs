@@ -53,8 +53,8 @@ impl Orchestrator {
             None => None,
         };
         let id = found.as_ref().map_or_else(ids::world, |world| world.id);
-        let before = stored.and_then(|world| Some((world.spec?, world.up_to)));
-        if let Some((old, _)) = &before {
+        let before = stored.and_then(|world| Some((world.spec?, world.up_to, world.peers)));
+        if let Some((old, ..)) = &before {
             super::refuse_immutable(&what, old, &spec)?;
         }
         let secrets = match &found {
@@ -63,18 +63,25 @@ impl Orchestrator {
         };
         let held = self.store().held_leases(slot.owner, &slot.name).await.map_err(|error| error.problem(&what))?;
         let leases = match up_to >= phases::ANDS {
-            true => leases::choose(&spec, before.as_ref().map(|(spec, _)| spec), &held),
+            true => leases::choose(&spec, before.as_ref().map(|(spec, ..)| spec), &held),
             false => Ok(Choice::default()),
         };
         let leases = leases.map_err(|error| StoreError::from(error).problem(&what))?.leases;
         self.refuse_way_out(&what, slot.owner, &spec, up_to).await?;
         let target = Target::new(spec, up_to, id, slot.owner, secrets, &leases);
         let target = target.map_err(|error| too_large(&what, &error))?;
+        let place = WorldRef { id, owner: slot.owner, name: slot.name.clone() };
+        self.refuse_overlap(&what, &place, &target).await?;
+        let peers = self.stand(&place, &target).await.map_err(|error| error.problem(&what))?;
+        let target = target.beside(peers).map_err(|error| too_large(&what, &error))?;
         let observed = match &found {
             None => steps::Observed::default(),
             Some(world) => {
                 let leases: Leases = held.into_iter().map(|held| (held.and, held.lease)).collect();
-                let target = |(spec, up_to)| Target::new(spec, up_to, id, slot.owner, Vec::new(), &leases).ok();
+                let target = |(spec, up_to, peers)| {
+                    let target = Target::new(spec, up_to, id, slot.owner, Vec::new(), &leases);
+                    target.and_then(|target| target.beside(peers)).ok()
+                };
                 let observed = attempt::observe(self, world, before.and_then(target).as_ref()).await;
                 observed.map_err(|inner| about(inner, &what))?
             }
@@ -136,6 +143,7 @@ impl Orchestrator {
         let what = format!("cannot show world \"{}\"", reference.name);
         let world = self.store().world(&verdict).await.map_err(|error| error.problem(&what))?;
         let leases = self.store().leases(reference).await.map_err(|error| error.problem(&what))?;
+        let peers = self.peers_told(&world).await.map_err(|error| error.problem(&what))?;
         let mut notes = world.spec.as_ref().map(notes).unwrap_or_default();
         if !world.detail.is_empty() {
             notes.insert(0, world.detail);
@@ -149,6 +157,7 @@ impl Orchestrator {
             networks: world.spec.map(|spec| networks(&spec, world.up_to, reference, &leases)).unwrap_or_default(),
             started_at: world.started_at.map(time::rfc3339),
             notes,
+            peers,
         })
     }
 

@@ -9,7 +9,7 @@ use netengine_spec::Spec;
 use super::Orchestrator;
 use crate::{
     decide::WorldRef,
-    plan::{Target, secrets},
+    plan::{Target, peers::HeldPeer, secrets},
 };
 
 impl Orchestrator {
@@ -25,12 +25,18 @@ impl Orchestrator {
         Ok(held)
     }
 
-    /// What a world is to be with the secrets and leases it has; none are made.
-    pub(super) async fn held_target(&self, world: &WorldRef, spec: Spec, up_to: u8) -> Result<Target, Problem> {
+    /// What a world is to be with the secrets and leases it has, beside these worlds; none are made.
+    pub(super) async fn held_target(
+        &self,
+        world: &WorldRef,
+        spec: Spec,
+        up_to: u8,
+        peers: Vec<HeldPeer>,
+    ) -> Result<Target, Problem> {
         let secrets = self.held_secrets(world).await?;
         let leases = self.store().leases(world).await.map_err(|error| error.problem(""))?;
         let target = Target::new(spec, up_to, world.id, world.owner, secrets, &leases);
-        target.map_err(|error| super::too_large("", &error))
+        target.and_then(|target| target.beside(peers)).map_err(|error| super::too_large("", &error))
     }
 
     /// The secrets that a world needs up to phase `up_to`, those that it lacks made and kept first.

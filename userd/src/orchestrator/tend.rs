@@ -35,6 +35,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 struct Wish {
     due: Instant,
     reason: String,
+    /// Nothing is wrong: other worlds that it names have changed.
+    follows: bool,
 }
 
 /// The worlds that are in the hands of a task.
@@ -70,22 +72,34 @@ pub(super) fn daemon_verdict(world: WorldRef) -> Option<Verdict<act::Repair, Wor
 impl Orchestrator {
     /// Has a world repaired after a pause, sooner than was wished before if that is sooner.
     pub(super) fn tend(&self, world: WorldRef, pause: Duration, reason: &str) {
-        self.wish(world, pause, reason, |wished, due| wished.min(due));
+        self.wish(world, pause, reason, false, |wished, due| wished.min(due));
     }
 
     /// Has a world repaired after a pause, and not before.
     pub(super) fn tend_later(&self, world: WorldRef, pause: Duration, reason: &str) {
-        self.wish(world, pause, reason, |_, due| due);
+        self.wish(world, pause, reason, false, |_, due| due);
     }
 
-    fn wish(&self, world: WorldRef, pause: Duration, reason: &str, choose: impl Fn(Instant, Instant) -> Instant) {
+    /// Has a world brought up anew beside others that changed.
+    pub(super) fn tend_beside(&self, world: WorldRef, pause: Duration) {
+        self.wish(world, pause, "a world that it names has changed", true, |wished, due| wished.min(due));
+    }
+
+    fn wish(
+        &self,
+        world: WorldRef,
+        pause: Duration,
+        reason: &str,
+        follows: bool,
+        choose: impl Fn(Instant, Instant) -> Instant,
+    ) {
         let due = Instant::now() + pause;
         let mut tended = self.0.tended.lock();
         if let Some(wish) = tended.get(&world.id) {
-            wish.send_modify(|wish| wish.due = choose(wish.due, due));
+            wish.send_modify(|wish| (wish.due, wish.follows) = (choose(wish.due, due), wish.follows && follows));
             return;
         }
-        let (sender, wish) = watch::channel(Wish { due, reason: reason.to_owned() });
+        let (sender, wish) = watch::channel(Wish { due, reason: reason.to_owned(), follows });
         tended.insert(world.id, sender);
         drop(tended);
         let orchestrator = self.clone();
@@ -111,7 +125,7 @@ impl Orchestrator {
 
 async fn tend(orchestrator: &Orchestrator, world: WorldRef, mut wish: watch::Receiver<Wish>) {
     let (mut pause, mut was_busy) = (PAUSE.0, false);
-    let Wish { mut due, reason } = wish.borrow_and_update().clone();
+    let Wish { mut due, reason, mut follows } = wish.borrow_and_update().clone();
     loop {
         tokio::select! {
             () = sleep_until(due) => {}
@@ -119,11 +133,12 @@ async fn tend(orchestrator: &Orchestrator, world: WorldRef, mut wish: watch::Rec
                 if changed.is_err() {
                     return;
                 }
-                due = wish.borrow_and_update().due;
+                let wished = wish.borrow_and_update();
+                (due, follows) = (wished.due, wished.follows);
                 continue;
             }
         }
-        let stand = match look(orchestrator, &world, &reason, was_busy).await {
+        let stand = match look(orchestrator, &world, &reason, was_busy, follows).await {
             Ok(stand) => stand,
             Err(error) => {
                 tracing::error!(world = %world.id, %error, "cannot repair a world");
@@ -150,6 +165,7 @@ async fn look(
     world: &WorldRef,
     reason: &str,
     was_busy: bool,
+    follows: bool,
 ) -> Result<Stand, StoreError> {
     if let Some((id, _)) = orchestrator.store().at_work_on(world.id).await? {
         ended(orchestrator, id).await;
@@ -162,6 +178,11 @@ async fn look(
             sleep(LOOK_AGAIN).await;
             return Ok(Stand::Busy);
         }
+        WorldState::Ready if follows => {
+            if orchestrator.stands_otherwise(&stored).await?.is_none() {
+                return Ok(Stand::Over);
+            }
+        }
         WorldState::Ready if was_busy && follow::whats_wrong(orchestrator, world, stored.state).await?.is_none() => {
             return Ok(Stand::Over);
         }
@@ -171,7 +192,11 @@ async fn look(
     let deadline = time::now_ms().saturating_add(i64::try_from(REPAIR_TIME.as_millis()).unwrap_or(i64::MAX));
     let operation = orchestrator.new_operation(Kind::Repair, world.clone(), Some(spec), stored.up_to, Some(deadline));
     let id = operation.id;
-    match orchestrator.store().begin_repair(&verdict, &operation, reason).await {
+    let begun = match follows && stored.state == WorldState::Ready {
+        true => orchestrator.store().begin_follow(&verdict, &operation, reason).await,
+        false => orchestrator.store().begin_repair(&verdict, &operation, reason).await,
+    };
+    match begun {
         Err(StoreError::Conflict) => return Ok(Stand::Busy),
         Err(StoreError::Gone) => return Ok(Stand::Over),
         begun => begun?,

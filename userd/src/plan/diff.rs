@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use netengine_proto::{
     api::PlannedChange,
-    plan::{NetworkPlan, Node},
+    plan::{NetworkPlan, Node, peer_link},
     root::{Change, ChangeAction, ObjectKind, ObjectName},
 };
 
@@ -36,6 +36,11 @@ pub fn objects(plan: &NetworkPlan) -> Vec<(ObjectName, String)> {
                 add(&end.node, ObjectKind::Address, format!("{} {address}", end.name), String::new());
             }
         }
+    }
+    for peer in plan.peers.iter() {
+        // Made once the other world says the same of this one, and then by whoever comes second.
+        let attributes = format!("{} {} {:?}", peer.owner, peer.via, peer.networks);
+        add(&Node::Gateway, ObjectKind::Link, peer_link(peer.world).to_string(), attributes);
     }
     for node in plan.nodes.iter() {
         for route in node.routes.iter() {

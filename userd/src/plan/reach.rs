@@ -27,6 +27,15 @@ pub struct Vantage {
     pub router: Vec<IpAddr>,
 }
 
+/// A world that this one is joined with, by its own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerWorld {
+    /// How the spec names it: `world:NAME`.
+    pub name: String,
+    /// An address in each of its networks.
+    pub addresses: Vec<IpAddr>,
+}
+
 /// Who sends a packet, or where it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
@@ -38,6 +47,8 @@ pub enum Role {
     Router,
     /// An address that no world has.
     Outside,
+    /// Another world that this one is joined with.
+    Peer,
 }
 
 impl Role {
@@ -48,6 +59,7 @@ impl Role {
             Self::Services => "services",
             Self::Router => "router",
             Self::Outside => "outside",
+            Self::Peer => "peer",
         }
     }
 }
@@ -70,7 +82,7 @@ pub struct Expectation {
     pub from: String,
     /// Who sends it.
     pub sender: Role,
-    /// The network it goes to; the sender's own for its router, and `outside`.
+    /// The network it goes to; the sender's own for its router, `outside`, and a peer as the spec names it.
     pub to: String,
     /// Where it goes there.
     pub receiver: Role,
@@ -113,10 +125,17 @@ pub struct Answers {
     pub names: bool,
 }
 
-/// All that is to be proven: each network's vantage host to each other's, to every address of the services, to its router and
-/// out of the world; the services to every other network's host; and what each vantage host claims on its own link. By
+/// All that is to be proven: each network's vantage host to each other's, to every address of the services, to its router, to
+/// the worlds that this one is joined with and out of the world; the services to every other network's host; and what each vantage host claims on its own link. By
 /// TCP and UDP to `port` and ICMP, and to the ports that typed rules name, over every family that both have.
-pub fn matrix(spec: &Spec, ands: &[AndNetwork], all: &[Vantage], port: Port, answers: Answers) -> Vec<Expectation> {
+pub fn matrix(
+    spec: &Spec,
+    ands: &[AndNetwork],
+    all: &[Vantage],
+    peers: &[PeerWorld],
+    port: Port,
+    answers: Answers,
+) -> Vec<Expectation> {
     let world = World { spec, ands, port, answers };
     let mut found = Vec::new();
     for from in all {
@@ -141,6 +160,7 @@ pub fn matrix(spec: &Spec, ands: &[AndNetwork], all: &[Vantage], port: Port, ans
                 found.extend(world.own_link(from, source));
                 found.extend(world.outside(from, source));
             }
+            found.extend(peers.iter().flat_map(|peer| world.peer((from, sender, source), peer)));
         }
     }
     found
@@ -231,6 +251,15 @@ impl World<'_> {
             found.push(to(ProbeKind::Claim(claim), fate));
         }
         found
+    }
+
+    /// To another world: whoever may open flows does. What it lets in is its own to say, and to prove.
+    fn peer(&self, from: (&Vantage, Role, IpAddr), peer: &PeerWorld) -> Vec<Expectation> {
+        let fate = if self.fields(&from.0.network).closed { Fate::Blocked } else { Fate::Taken };
+        let kinds = [ProbeKind::Tcp(self.port), ProbeKind::Udp(self.port), ProbeKind::Icmp];
+        let targets = peer.addresses.iter().copied().filter(|to| to.is_ipv4() == from.2.is_ipv4());
+        let to = |target| kinds.map(|kind| expectation(from, (&peer.name, Role::Peer, target), kind, fate));
+        targets.flat_map(to).collect()
     }
 
     /// Out of the world, by the words of the mode. What an administrator's own rules let out is theirs to say.

@@ -37,7 +37,8 @@ fn expected(spec: Spec) -> Vec<Expectation> {
         services: Vec::new(),
         router: vec![and.router.into()],
     }));
-    matrix(&target.spec, ands, &all, Port::new(4000).expect("a port"), Answers { names: true })
+    let peer = PeerWorld { name: "world:other".into(), addresses: vec![[10, 99, 0, 1].into()] };
+    matrix(&target.spec, ands, &all, &[peer], Port::new(4000).expect("a port"), Answers { names: true })
 }
 
 /// Which letters reach which, by UDP over IPv4, with `*` behind a letter whose source is translated.
@@ -83,6 +84,7 @@ fn services_are_reached_by_who_may_and_reach_whom_they_may() {
     let to = matrix.iter().filter(passes).filter(|flow| flow.receiver == Role::Services);
     assert_eq!(to.map(|flow| flow.from.as_str()).collect::<Vec<_>>(), ["core", "r", "b", "d"]);
     let from = matrix.iter().filter(passes).filter(|flow| flow.sender == Role::Services);
+    let from = from.filter(|flow| flow.receiver == Role::Host);
     assert_eq!(from.map(|flow| flow.to.as_str()).collect::<Vec<_>>(), ["b", "d"]);
 }
 
@@ -113,6 +115,17 @@ fn what_leaves_is_what_the_mode_says() {
             assert_eq!(left, if closed { 0 } else { wanted }, "{from} in mode {mode}");
         }
     }
+}
+
+#[test]
+fn another_world_is_open_to_whoever_may_open_flows() {
+    let matrix = expected(spec(json!([])));
+    for (from, closed) in [("core", false), ("r", false), ("b", false), ("a", true)] {
+        let all = said(&matrix, from, Role::Peer);
+        assert_eq!(all.len(), 3);
+        assert!(all.iter().all(|(_, passes)| *passes != closed), "{from}: {all:?}");
+    }
+    assert!(matrix.iter().any(|flow| (flow.sender, flow.receiver) == (Role::Services, Role::Peer)));
 }
 
 #[test]

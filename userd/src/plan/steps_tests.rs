@@ -23,7 +23,7 @@ fn health(desired: &Desired, trust: Trust) -> Health {
         serving: true,
         detail: String::new(),
     });
-    Health { revision: desired.revision.clone(), services: services.collect(), trust }
+    Health { revision: desired.revision.clone(), services: services.collect(), trust, zones: Vec::new() }
 }
 
 fn running(target: &Target, trust: Trust) -> Observed {

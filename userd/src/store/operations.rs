@@ -2,6 +2,7 @@
 
 use netengine_proto::{
     api::{OperationState, OperationStatus, PhaseState, PhaseStatus, Problem, ServiceStatus, WorldState},
+    control::Delegation,
     ids::{CallKey, OperationId, Uid, WorldId},
     names::WorldName,
     trust::Trust,
@@ -14,7 +15,11 @@ use super::{Change, Store, StoreError, drift::Part, events::NewEvent, quota::Siz
 use crate::{
     decide::{OperationRef, Verdict, WorldRef, act},
     ids,
-    plan::{phases, steps::StepKind},
+    plan::{
+        peers::{self, HeldPeer, Standing},
+        phases,
+        steps::StepKind,
+    },
     start::config::Quotas,
     time,
 };
@@ -97,6 +102,10 @@ pub struct Success {
     pub services: Vec<ServiceStatus>,
     /// What its clients are to trust.
     pub trust: Trust,
+    /// The worlds that its spec names, as it was brought up beside them.
+    pub peers: Vec<HeldPeer>,
+    /// The zones that other worlds may be delegated.
+    pub zones: Vec<Delegation>,
 }
 
 impl Store {
@@ -221,6 +230,9 @@ impl Store {
         change.set_state(id, WorldState::Ready, "").await?;
         change.set_services(id, &success.services).await?;
         change.set_trust(id, &success.trust).await?;
+        change.set_zones(id, &success.zones).await?;
+        let before = change.set_peers(id, &success.peers).await?;
+        change.tell_of_peers(operation, &before, &success.peers).await?;
         for part in [Part::Network, Part::Process] {
             change.close_drifts(id, part, time::now_ms()).await?;
         }
@@ -394,6 +406,20 @@ impl Store {
         change.event(verdict.object(), event).await?;
         change.commit().await
     }
+
+    /// Writes that the daemon brings a world up anew beside others that changed. There is nothing wrong with it.
+    pub(crate) async fn begin_follow(
+        &self,
+        verdict: &Verdict<act::Repair, WorldRef>,
+        operation: &Operation,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        let mut change = self.begin().await?;
+        change.create_operation(operation, None).await?;
+        let event = NewEvent::new("peers.changed", Some(operation.id), reason.to_owned());
+        change.event(verdict.object(), event).await?;
+        change.commit().await
+    }
 }
 
 impl Store {
@@ -416,6 +442,31 @@ impl Store {
 }
 
 impl Change<'_> {
+    /// Tells of every world that stands otherwise than before.
+    async fn tell_of_peers(
+        &mut self,
+        operation: &Operation,
+        before: &[HeldPeer],
+        after: &[HeldPeer],
+    ) -> Result<(), StoreError> {
+        for peer in after.iter().filter(|peer| !before.contains(peer)) {
+            let kind = match peer.standing {
+                Standing::Joined(_) => "peer.joined",
+                Standing::Absent | Standing::Overlap { .. } | Standing::Authority => "peer.pending",
+            };
+            let message = format!("{}: {}", peer.endpoint, peer.standing.told());
+            let data = json!({ "peer": peer.endpoint, "mode": peers::word(peer.mode) });
+            let event = NewEvent::new(kind, Some(operation.id), message).phase(phases::ANDS).data(data);
+            self.event(&operation.world, event).await?;
+        }
+        for peer in before.iter().filter(|old| after.iter().all(|new| new.endpoint != old.endpoint)) {
+            let message = format!("{} is named no more", peer.endpoint);
+            let event = NewEvent::new("peer.removed", Some(operation.id), message).phase(phases::ANDS);
+            self.event(&operation.world, event.data(json!({ "peer": peer.endpoint }))).await?;
+        }
+        Ok(())
+    }
+
     async fn create_operation(&mut self, operation: &Operation, quotas: Option<&Quotas>) -> Result<(), StoreError> {
         let owner = i64::from(operation.world.owner.0);
         if let Some(limit) = quotas.map(|quotas| quotas.operations) {

@@ -12,6 +12,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/0002_services.sql"),
     include_str!("../../../migrations/0003_and_leases.sql"),
     include_str!("../../../migrations/0004_drift.sql"),
+    include_str!("../../../migrations/0005_peers.sql"),
 ];
 
 /// Brings the schema up to date.

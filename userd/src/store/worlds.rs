@@ -2,6 +2,7 @@
 
 use netengine_proto::{
     api::{PhaseState, PhaseStatus, ServiceState, ServiceStatus, WorldState},
+    control::Delegation,
     ids::{Uid, WorldId},
     names::WorldName,
 };
@@ -11,7 +12,7 @@ use sqlx::{AnyConnection, Row, any::AnyRow};
 use super::{Change, Store, StoreError, quota::Size};
 use crate::{
     decide::{Act, AllOf, Verdict, WorldRef, WorldSlot, act},
-    plan::phases,
+    plan::{peers::HeldPeer, phases},
 };
 
 /// All that is stored of a world.
@@ -35,6 +36,10 @@ pub struct World {
     pub phases: Vec<PhaseStatus>,
     /// Its services.
     pub services: Vec<ServiceStatus>,
+    /// The worlds that its spec in force names, as it was last brought up beside them.
+    pub peers: Vec<HeldPeer>,
+    /// The zones that other worlds may be delegated, as its worldd told when it was last brought up.
+    pub zones: Vec<Delegation>,
 }
 
 /// What a list shows of a world.
@@ -105,12 +110,20 @@ impl Store {
         rows.iter().map(|row| Ok((reference_of(row)?, state_of(row)?))).collect()
     }
 
+    /// Every world whose spec in force names others, for the daemon's own use.
+    pub(crate) async fn naming_worlds(&self) -> Result<Vec<WorldRef>, StoreError> {
+        let rows = sqlx::query("SELECT id, owner, name FROM worlds WHERE peers IS NOT NULL ORDER BY id")
+            .fetch_all(&mut *self.connection().await?)
+            .await?;
+        rows.iter().map(reference_of).collect()
+    }
+
     /// The stored world; only the store and the orchestrator, which hold a verdict, come here.
     pub(crate) async fn load(&self, world: &WorldRef) -> Result<Option<World>, StoreError> {
         let id = world.id.to_string();
         let mut connection = self.connection().await?;
         let row = sqlx::query(
-            "SELECT id, owner, name, state, detail, spec, up_to, nodes, links, started_at FROM worlds WHERE id = $1",
+            "SELECT id, owner, name, state, detail, spec, up_to, nodes, links, started_at, peers, zones FROM worlds WHERE id = $1",
         )
         .bind(id.clone())
         .fetch_optional(&mut *connection)
@@ -128,6 +141,8 @@ impl Store {
             started_at: row.try_get("started_at")?,
             phases,
             services,
+            peers: peers_of(&row)?,
+            zones: zones_of(&row)?,
         }))
     }
 }
@@ -202,6 +217,34 @@ impl Change<'_> {
             .bind(spec.to_owned())
             .bind(i64::from(up_to))
             .bind(now)
+            .execute(self.sql())
+            .await?;
+        Ok(())
+    }
+
+    /// Sets the worlds that the spec in force names; gives what was there.
+    pub(super) async fn set_peers(&mut self, world: WorldId, peers: &[HeldPeer]) -> Result<Vec<HeldPeer>, StoreError> {
+        let id = world.to_string();
+        let row = sqlx::query("SELECT peers FROM worlds WHERE id = $1")
+            .bind(id.clone())
+            .fetch_optional(self.sql())
+            .await?
+            .ok_or(StoreError::Gone)?;
+        let text = serde_json::to_string(peers).map_err(|error| StoreError::Value(error.to_string()))?;
+        sqlx::query("UPDATE worlds SET peers = $2 WHERE id = $1")
+            .bind(id)
+            .bind((!peers.is_empty()).then_some(text))
+            .execute(self.sql())
+            .await?;
+        peers_of(&row)
+    }
+
+    /// Sets the zones that other worlds may be delegated.
+    pub(super) async fn set_zones(&mut self, world: WorldId, zones: &[Delegation]) -> Result<(), StoreError> {
+        let text = serde_json::to_string(zones).map_err(|error| StoreError::Value(error.to_string()))?;
+        sqlx::query("UPDATE worlds SET zones = $2 WHERE id = $1")
+            .bind(world.to_string())
+            .bind((!zones.is_empty()).then_some(text))
             .execute(self.sql())
             .await?;
         Ok(())
@@ -302,6 +345,18 @@ pub(super) fn reference_of(row: &AnyRow) -> Result<WorldRef, StoreError> {
 fn state_of(row: &AnyRow) -> Result<WorldState, StoreError> {
     let state: String = row.try_get("state")?;
     WorldState::parse(&state).ok_or(StoreError::Value(format!("world state {state:?}")))
+}
+
+fn zones_of(row: &AnyRow) -> Result<Vec<Delegation>, StoreError> {
+    let text: Option<String> = row.try_get("zones")?;
+    let zones = text.map(|text| serde_json::from_str(&text)).transpose();
+    Ok(zones.map_err(|error| StoreError::Value(format!("zones of a world: {error}")))?.unwrap_or_default())
+}
+
+fn peers_of(row: &AnyRow) -> Result<Vec<HeldPeer>, StoreError> {
+    let text: Option<String> = row.try_get("peers")?;
+    let peers = text.map(|text| serde_json::from_str(&text)).transpose();
+    Ok(peers.map_err(|error| StoreError::Value(format!("peers of a world: {error}")))?.unwrap_or_default())
 }
 
 pub(super) fn spec_of(row: &AnyRow) -> Result<Option<Spec>, StoreError> {

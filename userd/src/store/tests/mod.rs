@@ -244,7 +244,8 @@ async fn secrets_are_kept_as_they_are_and_go_with_their_world() {
 
         assert_eq!(store.trust(world.id).await.expect("read"), Default::default());
         let trust = crate::fake::trust();
-        let success = super::operations::Success { phases: Vec::new(), services: Vec::new(), trust: trust.clone() };
+        let (phases, services, peers, zones) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let success = super::operations::Success { phases, services, trust: trust.clone(), peers, zones };
         store.finish_up(&operation, &success).await.expect("done");
         assert_eq!(store.trust(world.id).await.expect("read"), trust);
 

@@ -9,14 +9,14 @@ use netengine_dns::{
     journal::FileJournal,
     name::Name,
     notify::{Secondary, inform, tell},
-    plan::{HostAddress, LeasedNetwork, Plan},
+    plan::{ForeignZone, HostAddress, LeasedNetwork, Plan, PlannedZone},
     resolve::{Hint, Network},
     serve::{Limiter, TcpLimits, serve_tcp, serve_udp},
     wire::tsig::{Algorithm, Key},
     zone::Store,
 };
 use netengine_proto::{
-    control::{AndNetwork, NamedHost, ServiceHealth},
+    control::{AndNetwork, Delegation, NamedHost, ServiceHealth},
     trust::{Credential, CredentialKind, DelegationSigner},
 };
 use netengine_spec::Spec;
@@ -94,6 +94,8 @@ pub struct Wish<'w> {
     pub hosts: &'w [NamedHost],
     /// Networks that are not in the spec.
     pub ands: &'w [AndNetwork],
+    /// Zones of other worlds.
+    pub delegations: &'w [Delegation],
     /// Among them the TSIG keys.
     pub credentials: &'w [Credential],
     /// Phases beyond this are not wanted.
@@ -103,9 +105,24 @@ pub struct Wish<'w> {
 }
 
 /// The plan of a world's names.
-pub fn plan(spec: &Spec, hosts: &[NamedHost], ands: &[AndNetwork]) -> Plan {
+pub fn plan(spec: &Spec, hosts: &[NamedHost], ands: &[AndNetwork], delegations: &[Delegation]) -> Plan {
     let host = |host: &NamedHost| HostAddress { name: host.name.clone(), address: host.address };
-    Plan::with_leased(spec, &hosts.iter().map(host).collect::<Vec<_>>(), &ands.iter().map(leased).collect::<Vec<_>>())
+    let hosts: Vec<_> = hosts.iter().map(host).collect();
+    let leased: Vec<_> = ands.iter().map(leased).collect();
+    let foreign: Vec<_> = delegations.iter().filter_map(|zone| foreign(zone, spec.pki.dnssec_enabled)).collect();
+    Plan::beside(spec, &hosts, &leased, &foreign)
+}
+
+/// A world that is not signed has no use for the keys of another.
+fn foreign(zone: &Delegation, is_signed: bool) -> Option<ForeignZone> {
+    let primary = zone.servers.first()?.name.clone();
+    let servers = zone.servers.iter().filter(|server| server.name == primary);
+    Some(ForeignZone {
+        name: zone.zone.clone(),
+        addresses: servers.map(|server| server.address).collect(),
+        primary,
+        ds: zone.ds.iter().filter(|_| is_signed).map(ToString::to_string).collect(),
+    })
 }
 
 fn leased(and: &AndNetwork) -> LeasedNetwork {
@@ -133,7 +150,7 @@ pub fn hints(plan: &Plan) -> Vec<Hint> {
 impl Dns {
     /// Makes zones and listeners equal to what the spec says. What was added to zones at run time stays.
     pub async fn apply(&mut self, wish: &Wish<'_>) {
-        let plan = plan(wish.spec, wish.hosts, wish.ands);
+        let plan = plan(wish.spec, wish.hosts, wish.ands, wish.delegations);
         let places = places(wish.spec, &plan, wish.up_to);
         let changed = match &mut self.zones {
             Some(zones) if zones.can_become(&plan) => zones.become_(plan),
@@ -164,8 +181,9 @@ impl Dns {
 
     /// Whether this spec's zones are not those of before with other records: everything that uses the store must be closed
     /// first, for the store goes.
-    pub fn starts_anew(&self, spec: &Spec, hosts: &[NamedHost], ands: &[AndNetwork]) -> bool {
-        self.zones.as_ref().is_some_and(|zones| !zones.can_become(&plan(spec, hosts, ands)))
+    pub fn starts_anew(&self, wish: &Wish<'_>) -> bool {
+        let plan = || plan(wish.spec, wish.hosts, wish.ands, wish.delegations);
+        self.zones.as_ref().is_some_and(|zones| !zones.can_become(&plan()))
     }
 
     /// Stops serving names.
@@ -193,22 +211,30 @@ impl Dns {
 
     /// The digests of the root's keys; none when zones are not signed.
     pub fn anchors(&self) -> Vec<DelegationSigner> {
-        let Some((signing, _)) = self.zones.as_ref().and_then(|zones| zones.signing.as_ref()) else {
+        let Some(signing) = self.zones.as_ref().and_then(|zones| zones.signing.as_ref()) else {
             return Vec::new();
         };
-        let anchors = signing.anchors(&Name::root(), unix());
-        let digest = |ds: &[u8]| {
-            let (&[a, b, algorithm, digest_type], digest) = ds.split_first_chunk::<4>()?;
-            let digest = netengine_proto::bounded::Bounded::new(digest.to_vec()).ok()?;
-            Some(DelegationSigner { key_tag: u16::from_be_bytes([a, b]), algorithm, digest_type, digest })
+        digests(signing, &Name::root())
+    }
+
+    /// The zones that other worlds may be delegated: all of the plan's that hang below the root or are of addresses, but those
+    /// under real host names, which are mirrored for this world alone.
+    pub fn outward(&self, spec: &Spec) -> Vec<Delegation> {
+        let Some(zones) = &self.zones else { return Vec::new() };
+        let mirrors = spec.gateway_portal.mirrors();
+        let is_own = |name: &str| mirrors.iter().all(|mirror| mirror.real_hostname.as_str() != name);
+        let delegation = |(name, zone): (&str, &PlannedZone)| {
+            let server = |address: &IpAddr| NamedHost { name: zone.primary.clone(), address: *address };
+            let signing = zones.signing.as_ref();
+            Some(Delegation {
+                zone: name.to_owned(),
+                servers: zone.addresses.iter().map(server).collect(),
+                ds: signing
+                    .map_or(Ok(Vec::new()), |signing| Name::parse(name).map(|name| digests(signing, &name)))
+                    .ok()?,
+            })
         };
-        match anchors {
-            Ok(anchors) => anchors.iter().filter_map(|anchor| digest(anchor.ds.as_wire())).collect(),
-            Err(error) => {
-                error!(service = "dns", "{error}");
-                Vec::new()
-            }
-        }
+        zones.plan.outward().filter(|(name, _)| is_own(name)).filter_map(delegation).collect()
     }
 
     /// How each address is.
@@ -221,6 +247,22 @@ impl Dns {
             });
             format!("{zones} zones")
         })
+    }
+}
+
+/// The keys of a zone, as DS records.
+fn digests((signing, _): &(Arc<Signing>, JoinHandle<()>), zone: &Name) -> Vec<DelegationSigner> {
+    let digest = |ds: &[u8]| {
+        let (&[a, b, algorithm, digest_type], digest) = ds.split_first_chunk::<4>()?;
+        let digest = netengine_proto::bounded::Bounded::new(digest.to_vec()).ok()?;
+        Some(DelegationSigner { key_tag: u16::from_be_bytes([a, b]), algorithm, digest_type, digest })
+    };
+    match signing.anchors(zone, unix()) {
+        Ok(anchors) => anchors.iter().filter_map(|anchor| digest(anchor.ds.as_wire())).collect(),
+        Err(error) => {
+            error!(service = "dns", "{error}");
+            Vec::new()
+        }
     }
 }
 

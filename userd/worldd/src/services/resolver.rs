@@ -93,7 +93,7 @@ fn networks(spec: &Spec, ands: &[AndNetwork]) -> Vec<IpNet> {
 impl Resolver {
     /// Makes the resolver equal to what the spec says; what it has learnt is forgotten when the names have changed.
     pub async fn apply(&mut self, spec: &Spec, desired: &Desired) {
-        let plan = plan(spec, &desired.hosts, &desired.ands);
+        let plan = plan(spec, &desired.hosts, &desired.ands, &desired.delegations);
         let inside = match &self.inside {
             Some(inside) => {
                 if self.plan.as_ref() != Some(&plan) {

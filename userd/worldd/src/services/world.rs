@@ -6,7 +6,7 @@ use netengine_oidc::from_spec;
 use netengine_pki::http::{publication_router, router as acme_router};
 use netengine_proto::{
     bounded::Bounded,
-    control::{ControlReply, Desired, Health, ServiceHealth},
+    control::{ControlReply, Delegation, Desired, Health, ServiceHealth},
     trust::Trust,
 };
 use netengine_spec::{
@@ -46,6 +46,7 @@ const INWORLD_IDENTITY: u8 = 6;
 pub struct World {
     files: Files,
     revision: String,
+    zones: Vec<Delegation>,
     ntp: Ntp,
     dns: Dns,
     pki: Pki,
@@ -64,6 +65,7 @@ impl World {
         Self {
             files: Files::new(data),
             revision: String::new(),
+            zones: Vec::new(),
             ntp: Ntp::default(),
             dns: Dns::default(),
             pki: Pki::default(),
@@ -97,13 +99,15 @@ impl World {
     }
 
     async fn apply_spec(&mut self, spec: &Arc<Spec>, desired: &Desired, places: &Places) {
-        let Desired { hosts, ands, credentials, up_to, .. } = desired;
+        let Desired { hosts, ands, delegations, credentials, up_to, .. } = desired;
         let (up_to, directory) = (*up_to, places.state.as_path());
-        if self.dns.starts_anew(spec, hosts, ands) {
+        let wish = dns::Wish { spec, hosts, ands, delegations, credentials, up_to, directory };
+        if self.dns.starts_anew(&wish) {
             self.https.close().await;
             self.registries.close().await;
         }
-        self.dns.apply(&dns::Wish { spec, hosts, ands, credentials, up_to, directory }).await;
+        self.dns.apply(&wish).await;
+        self.zones = self.dns.outward(spec);
         let (names, resign, looked_up) = (self.dns.store(), self.dns.resign(), self.dns.names());
         let Self { pki, platform, inworld, registries, .. } = self;
         // Each has a database of its own to open.
@@ -134,7 +138,7 @@ impl World {
             },
             async {
                 match up_to >= REGISTRIES {
-                    true => registries.apply(spec, directory, names, resign).await,
+                    true => registries.apply(spec, ands, directory, names, resign).await,
                     false => registries.close().await,
                 }
             },
@@ -220,6 +224,7 @@ impl World {
         self.couriers.drain(..).for_each(|courier| courier.abort());
         self.pki.close().await;
         self.dns.close().await;
+        self.zones.clear();
         self.api = None;
     }
 
@@ -235,7 +240,8 @@ impl World {
         let certificates = Bounded::new(root.into_iter().collect()).unwrap_or_default();
         let dns_root = Bounded::new(self.dns.anchors()).unwrap_or_default();
         let trust = Trust { certificates, dns_root };
-        Health { revision: self.revision.clone(), services: self.services(), trust }
+        let zones = self.zones.clone();
+        Health { revision: self.revision.clone(), services: self.services(), trust, zones }
     }
 
     fn services(&self) -> Vec<ServiceHealth> {

@@ -12,7 +12,8 @@ use netengine_spec::{
 };
 
 use super::{
-    HostAddress, KeyLifetimes, LeasedNetwork, Plan, PlannedRecord, PlannedZone, TTL, reverse_name, reverse_zone,
+    ForeignZone, HostAddress, KeyLifetimes, LeasedNetwork, Plan, PlannedRecord, PlannedZone, REVERSE, TTL,
+    reverse_name, reverse_zone,
 };
 
 /// A name server: its name and its addresses.
@@ -27,7 +28,7 @@ struct Zones {
     records: BTreeMap<String, BTreeSet<PlannedRecord>>,
 }
 
-pub(super) fn plan(spec: &Spec, hosts: &[HostAddress], leased: &[LeasedNetwork]) -> Plan {
+pub(super) fn plan(spec: &Spec, hosts: &[HostAddress], leased: &[LeasedNetwork], foreign: &[ForeignZone]) -> Plan {
     let listen = spec.listen_addresses();
     let server = |path: &str| {
         let found = listen.iter().find(|address| address.path == path);
@@ -114,11 +115,15 @@ pub(super) fn plan(spec: &Spec, hosts: &[HostAddress], leased: &[LeasedNetwork])
         zones.address(&zone, name, *address);
     }
     zones.delegate();
+    let foreign: Vec<&ForeignZone> = foreign.iter().filter(|zone| zones.delegate_out(zone)).collect();
 
     let mailbox = spec.dns.root.soa_email.as_str();
     let hints = match &root {
         Some(root) => vec![(".".to_owned(), root.addresses.clone())],
-        None => zones.tops(),
+        None => {
+            let tops = foreign.iter().filter(|zone| !REVERSE.iter().any(|reverse| is_below(&zone.name, reverse)));
+            zones.tops().into_iter().chain(tops.map(|zone| (zone.name.clone(), zone.addresses.clone()))).collect()
+        }
     };
     Plan {
         hints,
@@ -270,6 +275,31 @@ impl Zones {
                 self.address("", &root.primary, address);
             }
         }
+    }
+
+    /// Delegates another world's zone; false when it would take anything from this one: only a name below the root, or below
+    /// the zones of all addresses, that this world has no zone at or under.
+    fn delegate_out(&mut self, foreign: &ForeignZone) -> bool {
+        let name = foreign.name.as_str();
+        let is_taken = name.is_empty() || self.zones.keys().any(|own| !own.is_empty() && is_below(own, name));
+        let parent = self.enclosing(name).to_owned();
+        if is_taken || !(parent.is_empty() || REVERSE.contains(&parent.as_str())) || foreign.addresses.is_empty() {
+            return false;
+        }
+        // Without a root of its own a world's resolver begins at the zone itself.
+        if !self.zones.contains_key(&parent) {
+            return true;
+        }
+        self.record(&parent, name, TTL, "NS", foreign.primary.clone());
+        for ds in &foreign.ds {
+            self.record(&parent, name, TTL, "DS", ds.clone());
+        }
+        if is_below(&foreign.primary, name) {
+            for &address in &foreign.addresses {
+                self.address(&parent, &foreign.primary, address);
+            }
+        }
+        true
     }
 
     /// The zones that have none above them, without the final dot.

@@ -21,6 +21,9 @@ pub const TTL: u32 = 3600;
 /// How long a denial is believed, seconds: short, because names of a world are made while people watch.
 pub const DENIAL_TTL: u32 = 5;
 
+/// The zones that hold all names of addresses (RFC 1035, section 3.5; RFC 3596, section 2.5).
+const REVERSE: [&str; 2] = ["in-addr.arpa", "ip6.arpa"];
+
 /// A host of the world that is not in the spec: vantage hosts, the services' own addresses, hosts of ANDs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct HostAddress {
@@ -45,6 +48,19 @@ pub struct LeasedNetwork {
     pub routers: Vec<IpAddr>,
     /// Its hosts, each name one label.
     pub hosts: Vec<HostAddress>,
+}
+
+/// A zone of another world, as its name servers tell of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignZone {
+    /// The zone, without the final dot.
+    pub name: String,
+    /// The name of its server.
+    pub primary: String,
+    /// Where it is served.
+    pub addresses: Vec<IpAddr>,
+    /// Data of its DS records.
+    pub ds: Vec<String>,
 }
 
 /// One record in presentation form. Names are absolute, without the final dot but for the root.
@@ -100,12 +116,31 @@ pub struct Plan {
 impl Plan {
     /// Plans the name service of a world whose further hosts are `hosts`.
     pub fn of(spec: &Spec, hosts: &[HostAddress]) -> Self {
-        build::plan(spec, hosts, &[])
+        build::plan(spec, hosts, &[], &[])
     }
 
     /// As [`Plan::of`], with further networks: each has its zone, and where asked its reverse zones.
     pub fn with_leased(spec: &Spec, hosts: &[HostAddress], leased: &[LeasedNetwork]) -> Self {
-        build::plan(spec, hosts, leased)
+        build::plan(spec, hosts, leased, &[])
+    }
+
+    /// As [`Plan::with_leased`], with zones of other worlds, which are delegated to them: top-level domains and reverse zones
+    /// that this world has nothing of. Whatever else is among them is left out.
+    pub fn beside(spec: &Spec, hosts: &[HostAddress], leased: &[LeasedNetwork], foreign: &[ForeignZone]) -> Self {
+        build::plan(spec, hosts, leased, foreign)
+    }
+
+    /// The zones that others may delegate to this world: its top-level domains and the reverse zones of its networks.
+    pub fn outward(&self) -> impl Iterator<Item = (&str, &PlannedZone)> {
+        let is_outward = |name: &str| {
+            let mut above = name.split_once('.').map(|(_, above)| above);
+            let has = |zone: &str| self.zones.contains_key(zone);
+            while let Some(zone) = above.filter(|zone| !has(zone)) {
+                above = zone.split_once('.').map(|(_, above)| above);
+            }
+            name != "." && !REVERSE.contains(&name) && above.is_none_or(|parent| REVERSE.contains(&parent))
+        };
+        self.zones.iter().map(|(name, zone)| (name.as_str(), zone)).filter(move |(name, _)| is_outward(name))
     }
 
     /// How serials rise.

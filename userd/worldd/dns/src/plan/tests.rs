@@ -181,3 +181,64 @@ fn a_leased_network_has_its_zone_and_where_asked_its_reverse_zones() {
     let zones = |plan: &Plan| plan.zones.keys().cloned().collect::<Vec<_>>();
     assert_eq!(zones(&Plan::with_leased(&spec, &[], &[])), zones(&Plan::of(&spec, &[])));
 }
+
+/// Zones of another world are delegated where this one has nothing, and take nothing from it.
+#[test]
+fn another_worlds_zones_hang_below_the_root_and_take_nothing() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../examples/minimal.yaml");
+    let base = Source { name: "spec".to_owned(), text: std::fs::read_to_string(path).expect("the example") };
+    let load = |sets: Vec<String>| {
+        netengine_spec::load(&Sources { base: base.clone(), overlay: None, sets }, &|_: &str| None)
+            .expect("a spec")
+            .spec
+    };
+    let zone = |name: &str, primary: &str| ForeignZone {
+        name: name.to_owned(),
+        primary: primary.to_owned(),
+        addresses: vec![[10, 2, 0, 4].into()],
+        ds: vec!["7 13 2 0AFF".to_owned()],
+    };
+    let foreign = [
+        zone("beta", "ns.beta"),
+        zone("2.10.in-addr.arpa", "ns.platform.beta"),
+        // Not one of these.
+        zone("", "ns.beta"),
+        zone("internal", "ns.internal"),
+        zone("other.internal", "ns.other.internal"),
+        zone("arpa", "ns.arpa"),
+        zone("in-addr.arpa", "ns.beta"),
+        zone("0.0.10.in-addr.arpa", "ns.beta"),
+        zone("10.in-addr.arpa", "ns.beta"),
+        ForeignZone { addresses: Vec::new(), ..zone("empty", "ns.empty") },
+    ];
+    let (alone, beside) = {
+        let spec = load(Vec::new());
+        (Plan::of(&spec, &[]), Plan::beside(&spec, &[], &[], &foreign))
+    };
+    assert_eq!(alone.zones.keys().collect::<Vec<_>>(), beside.zones.keys().collect::<Vec<_>>());
+    let more = beside.zones.iter().flat_map(|(name, zone)| {
+        let known = |record: &&PlannedRecord| !alone.zones[name].records.contains(record);
+        let said = |record: &PlannedRecord| format!("{name} {} {} {}", record.owner, record.rtype, record.data);
+        zone.records.iter().filter(known).map(said).collect::<Vec<_>>()
+    });
+    assert_eq!(
+        more.collect::<Vec<_>>(),
+        [
+            ". beta DS 7 13 2 0AFF",
+            ". beta NS ns.beta",
+            ". ns.beta A 10.2.0.4",
+            "in-addr.arpa 2.10.in-addr.arpa DS 7 13 2 0AFF",
+            "in-addr.arpa 2.10.in-addr.arpa NS ns.platform.beta",
+        ]
+    );
+    assert_eq!(alone.hints, beside.hints);
+    // A world without a root begins at the zone itself.
+    let rootless = Plan::beside(&load(vec!["dns.root.enabled=false".to_owned()]), &[], &[], &foreign);
+    let hint = ("beta".to_owned(), vec![[10, 2, 0, 4].into()]);
+    assert!(
+        rootless.hints.contains(&hint) && rootless.hints.iter().filter(|(name, _)| name == "internal").count() == 1
+    );
+    // What such a world says of itself: what hangs below the root, and what is of its addresses.
+    let outward: Vec<_> = alone.outward().map(|(name, _)| name.to_owned()).collect();
+    assert_eq!(outward, ["0.0.10.in-addr.arpa", "28.172.in-addr.arpa", "internal"]);
+}
