@@ -57,6 +57,11 @@ impl Relied {
         self.on().insert(part, process);
     }
 
+    /// No more on its process: it is about to be ended on purpose.
+    pub fn release(&self, part: Part) {
+        self.on().remove(&part);
+    }
+
     /// On none any more.
     pub fn clear(&self) {
         self.on().clear();
@@ -109,6 +114,9 @@ mod tests {
         assert_eq!(relied.ended(), None);
         relied.rely(Part::Gateway, process(1));
         assert_eq!(relied.wait_ended().await, Part::Gateway);
+        relied.release(Part::Gateway);
+        assert_eq!(relied.ended(), None, "what is ended on purpose is no fault");
+        relied.rely(Part::Gateway, process(1));
         relied.clear();
         relied.rely(Part::Worldd, process(2));
         let (part, ()) = tokio::join!(relied.wait_ended(), async { ends.tell(WORLD, process(2)) });
