@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub use netengine_spec::model::{Capability, DomainRecord, RecordType, RegistryRole};
 use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -139,6 +139,10 @@ pub struct Lease {
     /// Its network: a /24, or the whole pool where that is smaller.
     #[schema(value_type = String, example = "10.20.0.0/24")]
     pub network: Ipv4Net,
+    /// Its IPv6 network, where the world has IPv6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub network6: Option<Ipv6Net>,
     /// The pool it was taken from.
     #[schema(value_type = String, example = "10.20.0.0/16")]
     pub pool: Ipv4Net,

@@ -15,7 +15,7 @@ use netengine_spec::Spec;
 use crate::{
     decide::{self, Limits, Outcome},
     from_spec::{self, Wanted},
-    lease::{self, LeaseError},
+    lease::{self, Held, LeaseError},
     model::{Domain, Lease, Moment},
     names::{Names, NamesError},
     problem::{Kind, Problem},
@@ -93,6 +93,21 @@ impl Registry {
             self.state.store(Arc::new(before.after(&changes)));
         }
         self.publish_all(&before);
+        Ok(changes.len())
+    }
+
+    /// Makes the leases those that the ANDs of the world have. Returns how many changed.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing is changed then.
+    pub async fn hold(self: &Arc<Self>, all: &[Held]) -> Result<usize, StoreError> {
+        let _turn = self.writing.lock().await;
+        let before = self.state.load_full();
+        let changes = lease::hold(&before, all, now());
+        if !changes.is_empty() {
+            self.store.commit(&changes).await?;
+            self.state.store(Arc::new(before.after(&changes)));
+        }
         Ok(changes.len())
     }
 

@@ -244,7 +244,10 @@ impl State {
 
     /// The smallest registered network that holds another one whole.
     pub fn holder_of(&self, network: IpNet) -> Option<Holder<'_>> {
-        let leases = self.leases.values().map(|lease| (IpNet::V4(lease.network), Holder::Lease(lease)));
+        let leases = self.leases.values().flat_map(|lease| {
+            let held = [Some(IpNet::V4(lease.network)), lease.network6.map(IpNet::V6)];
+            held.into_iter().flatten().map(move |network| (network, Holder::Lease(lease, network)))
+        });
         let pools = self.pools.values().map(|pool| (IpNet::V4(pool.cidr), Holder::Pool(pool)));
         let networks = self
             .networks
@@ -270,8 +273,8 @@ impl State {
 /// Who holds a network.
 #[derive(Debug, Clone, Copy)]
 pub enum Holder<'s> {
-    /// An AND.
-    Lease(&'s Arc<Lease>),
+    /// An AND, with the network of its that is asked for.
+    Lease(&'s Arc<Lease>, IpNet),
     /// Nobody yet: a pool.
     Pool(&'s Arc<Pool>),
     /// The world itself.

@@ -11,11 +11,12 @@ use std::{
 use axum::Router;
 use netengine_dns::zone::Store;
 use netengine_oidc::provider::Provider;
-use netengine_proto::control::ServiceHealth;
+use netengine_proto::control::{AndNetwork, ServiceHealth};
 use netengine_registry::{
     authenticate::OidcAuthenticate,
     decide::Limits,
     http::{domain_registry_router, registrar_router, world_registry_router},
+    lease::Held,
     names::DnsNames,
     rdap,
     registry::Registry,
@@ -60,11 +61,12 @@ impl Drop for Open {
 }
 
 impl Registries {
-    /// Makes the registries follow the spec. `names` must serve the plan of the same spec already; `resign` is called after
+    /// Makes the registries follow the spec, and their leases the networks of the ANDs. `names` must serve the plan of the same spec already; `resign` is called after
     /// zones came or went.
     pub async fn apply(
         &mut self,
         spec: &Arc<Spec>,
+        ands: &[AndNetwork],
         directory: &Path,
         names: Option<Arc<Store>>,
         resign: impl Fn() + Send + Sync + 'static,
@@ -83,6 +85,10 @@ impl Registries {
                     }
                 }
             }
+        };
+        let result = match (result, &self.open) {
+            (Ok(()), Some(open)) => open.hold(ands).await,
+            (result, _) => result,
         };
         if let Err(why) = result {
             error!(service = "registry", "{why}");
@@ -168,6 +174,18 @@ impl Open {
         filled.map_err(|error| super::chain("cannot change the registries", &error))?;
         self.spec = Some(spec.clone());
         Ok(())
+    }
+
+    async fn hold(&self, ands: &[AndNetwork]) -> Result<(), String> {
+        let held = ands.iter().map(|and| Held {
+            and: and.name.to_string(),
+            organisation: and.org.to_string(),
+            profile: and.profile.clone(),
+            network: and.subnet,
+            network6: and.v6.map(|(network, _)| network),
+        });
+        let held = self.registry.hold(&held.collect::<Vec<_>>()).await;
+        held.map(drop).map_err(|error| super::chain("cannot change the leases", &error))
     }
 }
 

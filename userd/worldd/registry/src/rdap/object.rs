@@ -150,14 +150,15 @@ fn registrant(base: &Base, state: &State, lease: &Lease) -> Vec<Entity> {
 /// None that could come from what is registered.
 pub fn network(base: &Base, state: &State, it: Holder<'_>) -> Result<Network, RdapResponseError> {
     let (network, name, kind, parent) = match it {
-        Holder::Lease(lease) => {
-            (IpNet::V4(lease.network), Some(lease.and.clone()), "AND", Some(lease.pool.to_string()))
+        Holder::Lease(lease, network) => {
+            let parent = (network == IpNet::V4(lease.network)).then(|| lease.pool.to_string());
+            (network, Some(lease.and.clone()), "AND", parent)
         }
         Holder::Pool(pool) => (IpNet::V4(pool.cidr), pool.label.clone(), "POOL", None),
         Holder::Network(network, subnet) => (subnet, Some(network.name.clone()), "SUBSTRATE", None),
     };
     let (events, entities, status) = match it {
-        Holder::Lease(lease) => {
+        Holder::Lease(lease, _) => {
             let released = lease.released.map(|at| event("deletion", at));
             let status = if lease.released.is_some() { "inactive" } else { "active" };
             let events = std::iter::once(event("registration", lease.created)).chain(released).collect();

@@ -138,11 +138,13 @@ fn tld(out: &mut Out, it: &Tld) {
 
 fn network(out: &mut Out, it: Holder<'_>) {
     match it {
-        Holder::Lease(lease) => {
-            range(out, IpNet::V4(lease.network));
+        Holder::Lease(lease, network) => {
+            range(out, network);
             out.line("NetName", &lease.and);
             out.line("NetType", "AND");
-            out.line("Parent", lease.pool);
+            if network == IpNet::V4(lease.network) {
+                out.line("Parent", lease.pool);
+            }
             out.line("OriginAS", format_args!("AS{}", lease.asn));
             out.maybe("Organization", lease.organisation.as_ref());
             out.line("Profile", &lease.profile);

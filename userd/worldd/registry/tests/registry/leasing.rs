@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use ipnet::Ipv4Net;
 use netengine_registry::{
     from_spec::{Wanted, fill},
-    lease::{self, LeaseError},
+    lease::{self, Held, LeaseError},
     model::Moment,
-    state::{Change, Object, State},
+    state::{Change, Holder, Object, State},
 };
 use proptest::prelude::*;
 
@@ -66,6 +66,43 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn networks_that_ands_were_given_are_their_leases_and_nobody_elses() {
+    let now = |seconds| Moment(NOW.0 + seconds);
+    let held = |and: &str, network: &str, network6: Option<&str>| Held {
+        and: and.to_owned(),
+        organisation: "acme".to_owned(),
+        profile: "business".to_owned(),
+        network: network.parse().expect("a network"),
+        network6: network6.map(|network| network.parse().expect("a network")),
+    };
+    // One that this registry leased itself is in the way; another is not.
+    let mut state = filled();
+    for and in ["early", "late"] {
+        let lease = lease::choose(&state, and, "business", NOW).expect("a lease");
+        state = state.after(&[Change::Put(Object::Lease(lease))]);
+    }
+    let both = [held("hq", "10.20.0.0/24", Some("fd00:20::/64")), held("lab", "10.20.7.0/24", None)];
+    let changes = lease::hold(&state, &both, now(1));
+    let state = state.after(&changes);
+    assert!(state.lease("early").is_none() && state.lease("late").is_some_and(|lease| lease.released == Some(now(1))));
+    let of = |address: &str| match state.holder_of_address(address.parse().expect("an address")) {
+        Some(Holder::Lease(lease, network)) => Some((lease.and.as_str(), network.to_string())),
+        _ => None,
+    };
+    assert_eq!(of("10.20.0.9"), Some(("hq", "10.20.0.0/24".to_owned())));
+    assert_eq!(of("fd00:20::9"), Some(("hq", "fd00:20::/64".to_owned())));
+    assert_eq!((of("10.20.9.9"), of("fd00:21::9")), (None, None));
+    let asn = |and: &str| state.lease(and).expect("a lease").asn;
+    assert_ne!(asn("hq"), asn("lab"));
+    // The same again is no change; one that goes is given back, and comes back with what it had.
+    assert_eq!(lease::hold(&state, &both, now(2)), []);
+    let gone = state.after(&lease::hold(&state, &both[..1], now(3)));
+    assert_eq!(gone.lease("lab").expect("a lease").released, Some(now(3)));
+    let back = gone.after(&lease::hold(&gone, &both, now(4)));
+    assert_eq!(back.lease("lab"), state.lease("lab"));
 }
 
 #[test]
