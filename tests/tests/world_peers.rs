@@ -236,6 +236,51 @@ fn names_of_a_joined_world_are_found_both_ways_and_validated_where_both_are_sign
     assert!(root.contains("NXDOMAIN"), "{root}");
 }
 
+/// As [`peered`], federated.
+fn federated(endpoint: &str) -> String {
+    peered(endpoint).replace("mode: peered", "mode: federated")
+}
+
+#[test]
+fn federated_worlds_trust_each_others_authority_and_peered_ones_do_not() {
+    let host = Host::new();
+    let up = |person: Person, spec: &str| drop(run(&host, person, &["up", spec, "--up-to", "4"]).ok());
+    up(ALICE, &spec(&host, "alpha", 1, &federated("world:bob/beta")));
+    let discovery = "https://auth.platform.beta/realms/platform/.well-known/openid-configuration";
+    let ask = || inside(&host, ALICE, "alpha", &format!("curl -sS --max-time 5 {discovery}"));
+    let authorities = || inside(&host, ALICE, "alpha", "grep -c BEGIN /etc/ssl/certs/ca-certificates.crt").ok().out;
+    assert_eq!(ask().code, 6, "there is no such name");
+    let own = authorities();
+
+    // One of the two wants routes and names alone: that is what both have.
+    up(BOB, &spec(&host, "beta", 2, &peered("world:alice/alpha")));
+    assert_eq!(becomes(&host, ALICE, "alpha", "joined")["mode"], "peered");
+    until("beta's certificate is nobody's to alpha", ask, |said| said.code == 60);
+    assert_eq!(authorities(), own);
+
+    // Both: discovery, keys and a token, over TLS that each checks by the other's authority.
+    up(BOB, &spec(&host, "beta", 2, &federated("world:alice/alpha")));
+    until("they are federated", || becomes(&host, ALICE, "alpha", "joined"), |peer| peer["mode"] == "federated");
+    let said = until("alpha reads beta's discovery", ask, |said| said.code == 0).json();
+    assert_eq!(said["issuer"], "https://auth.platform.beta/realms/platform");
+    let keys = said["jwks_uri"].as_str().expect("a URI");
+    let keys = inside(&host, ALICE, "alpha", &format!("curl -sS --max-time 5 {keys}")).ok().json();
+    assert!(keys["keys"].as_array().is_some_and(|keys| !keys.is_empty()), "{keys}");
+    let back = "curl -sS --max-time 5 https://auth.platform.alpha/realms/platform/.well-known/openid-configuration";
+    let said = until("beta reads alpha's", || inside(&host, BOB, "beta", back), |said| said.code == 0).json();
+    assert_eq!(said["issuer"], "https://auth.platform.alpha/realms/platform");
+
+    // An authority that is not the one given is nobody's.
+    let pem = run(&host, ALICE, &["pki", "root", "alpha"]).ok().out;
+    let other = pem.lines().map(|line| format!("{line}\\n")).collect::<String>();
+    let pinned = |mode: &str| mode.replace("endpoint:", &format!("trust_anchor_cert: \"{other}\", endpoint:"));
+    up(ALICE, &spec(&host, "alpha", 1, &pinned(&federated("world:bob/beta"))));
+    let pending = becomes(&host, ALICE, "alpha", "pending");
+    assert!(pending["detail"].as_str().is_some_and(|detail| detail.contains("trust_anchor_cert")), "{pending}");
+    assert_eq!(authorities(), own);
+    assert_eq!(ask().code, 6);
+}
+
 #[test]
 fn networks_that_overlap_are_refused_by_name_and_only_among_those_who_consent() {
     let host = Host::new();

@@ -7,16 +7,19 @@ use std::time::Duration;
 
 use netengine_proto::{
     api::{PeerState, PeerStatus, Problem, ProblemKind, WorldState},
+    bounded::Bounded,
     ids::Uid,
+    limits,
+    trust::Trust,
 };
-use netengine_spec::Spec;
+use netengine_spec::{Spec, model::PeerMode};
 
 use super::Orchestrator;
 use crate::{
     decide::{WorldRef, WorldSlot},
     plan::{
         Target,
-        peers::{self, HeldPeer, Side, Standing, Users},
+        peers::{self, HeldPeer, JoinedPeer, Side, Standing, Users},
     },
     problem::problem,
     store::{StoreError, worlds::World},
@@ -138,8 +141,7 @@ impl Orchestrator {
             if let Some(joined) = peer.standing.joined() {
                 mode = joined.mode;
                 // The other one may not have followed yet, or may be about to part.
-                let slot = self.back(world, joined.owner, joined.world).await?;
-                (state, detail) = match slot {
+                (state, detail) = match self.back(world, joined).await?.is_some() {
                     true => (PeerState::Joined, detail),
                     false => (PeerState::Pending, "the other world has not followed yet".to_owned()),
                 };
@@ -154,15 +156,31 @@ impl Orchestrator {
         Ok(told)
     }
 
-    /// Whether the other world was brought up beside this one.
-    async fn back(&self, world: &World, owner: Uid, other: netengine_proto::ids::WorldId) -> Result<bool, StoreError> {
+    /// How the other world was brought up beside this one, if it was.
+    async fn back(&self, world: &World, peer: &JoinedPeer) -> Result<Option<PeerMode>, StoreError> {
         let all = self.store().naming_worlds().await?;
-        let Some(reference) = all.into_iter().find(|one| one.id == other && one.owner == owner) else {
-            return Ok(false);
-        };
-        let Some(stored) = self.store().load(&reference).await? else { return Ok(false) };
-        let is_back = |peer: &HeldPeer| peer.standing.joined().is_some_and(|back| back.world == world.reference.id);
-        Ok(stored.state != WorldState::Stopping && stored.peers.iter().any(is_back))
+        let reference = all.into_iter().find(|one| one.id == peer.world && one.owner == peer.owner);
+        let Some(reference) = reference else { return Ok(None) };
+        let Some(stored) = self.store().load(&reference).await? else { return Ok(None) };
+        let mut back = stored.peers.iter().filter_map(|peer| peer.standing.joined());
+        let back = back.find(|back| back.world == world.reference.id).map(|back| back.mode);
+        Ok(back.filter(|_| stored.state != WorldState::Stopping))
+    }
+
+    /// What commands of a world trust: its own authority first, then those of the worlds that it is federated with on both
+    /// sides.
+    pub(super) async fn trust_beside(&self, world: &World) -> Result<Trust, StoreError> {
+        let Trust { certificates, dns_root } = self.store().trust(world.reference.id).await?;
+        let mut certificates = certificates.into_inner();
+        for peer in world.peers.iter().filter_map(|peer| peer.standing.joined()) {
+            let Some(authority) = peer.authority.clone().filter(|_| certificates.len() < limits::TRUST_ANCHORS) else {
+                continue;
+            };
+            if self.back(world, peer).await? == Some(PeerMode::Federated) {
+                certificates.extend(Bounded::new(authority).ok());
+            }
+        }
+        Ok(Trust { certificates: Bounded::new(certificates).unwrap_or_default(), dns_root })
     }
 }
 

@@ -195,8 +195,8 @@ impl Orchestrator {
         let what = format!("cannot run a command in {}/{host}", world.name);
         let stored = self.store().world(&verdict).await.map_err(|error| error.problem(&what))?;
         let leases = self.store().leases(world).await.map_err(|error| error.problem(&what))?;
-        let plan = |spec| network_plan(&spec, stored.up_to, world.id, world.owner, &leases).ok();
-        let network = stored.spec.and_then(plan);
+        let plan = |spec| network_plan(spec, stored.up_to, world.id, world.owner, &leases).ok();
+        let network = stored.spec.as_ref().and_then(plan);
         let hosts: BTreeSet<HostName> = network.iter().flat_map(plan::hosts).cloned().collect();
         let known = HostName::parse(host).ok().filter(|name| hosts.contains(name));
         let Some(known) = known else {
@@ -205,7 +205,7 @@ impl Orchestrator {
             return Err(problem(ProblemKind::NotFound, what, "the world has no such vantage host", help));
         };
         let user = verdict.principal().uid();
-        let trust = self.store().trust(world.id).await.map_err(|error| error.problem(&what))?;
+        let trust = self.trust_beside(&stored).await.map_err(|error| error.problem(&what))?;
         let granted = self.root().grant_exec(world.id, world.owner, &known, user, &trust).await;
         let ticket = granted.map_err(|error| error.problem(what))?;
         Ok(ExecGrant { ticket: ticket.to_string(), host: known.to_string() })

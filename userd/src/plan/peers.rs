@@ -100,6 +100,9 @@ pub struct JoinedPeer {
     pub networks: Vec<IpNet>,
     /// Its zones, where its networks have servers for them.
     pub zones: Vec<Delegation>,
+    /// Its certificate authority, DER, which this world's commands trust: of federated worlds alone.
+    #[serde(default)]
+    pub authority: Option<Vec<u8>>,
 }
 
 impl Standing {
@@ -190,7 +193,8 @@ fn stands(own: &Side<'_>, peer: (&Peer, PeerMode), other: &Side<'_>, users: &Use
     }
     let mode = if theirs == PeerMode::Federated { mode } else { theirs };
     let zones = sound(other.zones, &networks);
-    Standing::Joined(JoinedPeer { world: other.world, owner: other.owner, mode, via, networks, zones })
+    let authority = other.authority.filter(|_| mode == PeerMode::Federated).map(<[u8]>::to_vec);
+    Standing::Joined(JoinedPeer { world: other.world, owner: other.owner, mode, via, networks, zones, authority })
 }
 
 /// The zones that can be delegated: what a worldd says may be anything. Their servers lie in the world's own networks, so

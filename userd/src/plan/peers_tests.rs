@@ -138,7 +138,10 @@ fn worlds_are_federated_when_both_say_so_and_the_authority_is_the_one_given() {
     };
     let mode = |a: Value, b: Value| {
         let (a, b) = (World::new(1, ALICE, "a", 1, a, |_| {}), World::new(2, BOB, "b", 2, b, |_| {}));
-        standing(&a, &[&b]).remove(0).joined().map(|peer| peer.mode)
+        let joined = standing(&a, &[&b]).remove(0).joined().cloned()?;
+        let is_trusted = joined.authority.as_deref() == Some(&AUTHORITY[..]);
+        assert_eq!(is_trusted, joined.mode == PeerMode::Federated);
+        Some(joined.mode)
     };
     let (to_a, to_b) = ("world:alice/a", "world:bob/b");
     assert_eq!(mode(federated(to_b, None), federated(to_a, None)), Some(PeerMode::Federated));
