@@ -120,14 +120,17 @@ impl Own {
         Ok(Self { lab, nft, processor, worker: Some(worker) })
     }
 
-    /// Runs a case; a worker that ends with it is replaced for the next.
+    /// Runs a case. When the worker has ended, perhaps with the case before, another one gets the case: a case changes nothing.
     fn run(&mut self, request: &CaseRequest) -> Result<CaseResult, String> {
-        let mut worker = match self.worker.take() {
-            Some(worker) => worker,
-            None => Rootless::start(&self.lab, &self.nft, self.processor)
-                .map_err(|error| format!("cannot start another worker: {error}"))?,
+        let done = self.worker.take().and_then(|mut worker| Some((worker.run(request).ok()?, worker)));
+        let (result, worker) = match done {
+            Some(done) => done,
+            None => {
+                let mut worker = Rootless::start(&self.lab, &self.nft, self.processor)
+                    .map_err(|error| format!("cannot start another worker: {error}"))?;
+                (worker.run(request).map_err(|error| format!("the worker ended: {error}"))?, worker)
+            }
         };
-        let result = worker.run(request).map_err(|error| format!("the worker ended: {error}"))?;
         // One that could not make its namespaces has ended.
         if !matches!(result, CaseResult::Unsupported { .. }) {
             self.worker = Some(worker);

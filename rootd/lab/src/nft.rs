@@ -49,6 +49,10 @@ pub enum Answer {
     Emptied(String),
     /// The text ended the parser.
     Crashed,
+    /// It takes more memory than the reader may have.
+    TooLarge,
+    /// It takes more than [`PATIENCE`]; the reader is still at work, so nothing else can be asked of it.
+    TooSlow,
 }
 
 /// The running process.
@@ -56,6 +60,7 @@ pub enum Answer {
 pub struct Nft {
     socket: UnixStream,
     _child: Child,
+    is_late: bool,
 }
 
 impl Nft {
@@ -72,7 +77,7 @@ impl Nft {
             command.arg("--drop");
         }
         let child = command.env_clear().stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).spawn()?;
-        let mut nft = Self { socket: ours, _child: child };
+        let mut nft = Self { socket: ours, _child: child, is_late: false };
         nft.expect(b'r')?;
         Ok(nft)
     }
@@ -97,6 +102,9 @@ impl Nft {
     /// # Errors
     /// When the process is gone, took too long, or could not make a context; the worker must end then.
     pub fn run(&mut self, mode: Mode, namespace: BorrowedFd<'_>, text: &str) -> io::Result<Answer> {
+        if self.is_late {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         let mut head = vec![mode as u8];
         head.extend((text.len() as u32).to_le_bytes());
         let descriptors = [namespace.as_raw_fd()];
@@ -106,7 +114,13 @@ impl Nft {
         self.socket.write_all(&head[sent..])?;
         self.socket.write_all(text.as_bytes())?;
         let mut answer = [0; 5];
-        self.socket.read_exact(&mut answer)?;
+        match self.socket.read_exact(&mut answer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.is_late = true;
+                return Ok(Answer::TooSlow);
+            }
+            read => read?,
+        }
         let length = u32::from_le_bytes([answer[1], answer[2], answer[3], answer[4]]) as usize;
         if length > ANSWER_BYTES {
             return Err(io::Error::other("cannot take an answer of that length"));
@@ -119,6 +133,7 @@ impl Nft {
             1 => Ok(Answer::Refused(text)),
             2 => Ok(Answer::Crashed),
             4 => Ok(Answer::Emptied(text)),
+            5 => Ok(Answer::TooLarge),
             _ => Err(io::Error::other("cannot make a context of libnftables")),
         }
     }

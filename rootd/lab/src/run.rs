@@ -204,6 +204,14 @@ impl Engine {
                     });
                     return Err(load_failed(node, placed.collect()));
                 }
+                Answer::TooLarge => {
+                    let message = "nft takes more memory for this text than a sandbox has (2 GiB): load fewer rules";
+                    return Err(load_failed(node, vec![(format!("{whose}{message}"), None)]));
+                }
+                Answer::TooSlow => {
+                    let message = "nft takes longer than a minute for this text: load fewer rules";
+                    return Err(load_failed(node, vec![(format!("{whose}{message}"), None)]));
+                }
                 Answer::Crashed => {
                     return Err(load_failed(node, vec![(format!("{whose}this text crashes nft's parser"), None)]));
                 }

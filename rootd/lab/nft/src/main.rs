@@ -8,8 +8,8 @@
 //! and the child of each text all but `CAP_NET_ADMIN`, which does not lead out of the namespace it is in.
 //!
 //! Request: mode (1 byte: 1 load, 2 list, 3 both), length of the text (4 bytes, little endian), text; one descriptor. Answer: status
-//! (1 byte: 0 done, 1 refused, 2 the parser crashed, 3 no context, 4 refused when some of it was loaded already, so the namespace was emptied),
-//! length (4 bytes), listing or messages.
+//! (1 byte: 0 done, 1 refused, 2 the parser crashed, 3 no context, 4 refused when some of it was loaded already, so the namespace was emptied,
+//! 5 the child took more memory than it may), length (4 bytes), listing or messages.
 
 mod library;
 mod pieces;
@@ -44,8 +44,12 @@ const BYTES: usize = (16 << 20) + (1 << 16);
 const ANSWER_BYTES: usize = 64 << 20;
 /// Bytes of address space: a large set takes about 300 bytes an element.
 const MEMORY: u64 = 2 << 30;
-/// How a child ends that answered and wants a successor.
-const ANOTHER: i32 = 3;
+/// How a child ends that answered and wants a successor; libnftables itself ends with 2 or 3.
+const ANOTHER: i32 = 30;
+/// How libnftables ends the process when it gets no memory (`NFT_EXIT_NOMEM`).
+const NO_MEMORY: i32 = 2;
+/// A text that long needs so much memory that it is listed only after all that reading it took has been given back.
+const LONG: usize = 1 << 20;
 
 fn main() -> ExitCode {
     // Descriptor 0 itself is where libnftables reads texts from later.
@@ -88,6 +92,7 @@ fn serve(mut socket: UnixStream, drops: bool) -> io::Result<()> {
             ForkResult::Parent { child } => match waitpid(child, None)? {
                 WaitStatus::Exited(_, 0) => return Ok(()),
                 WaitStatus::Exited(_, ANOTHER) => {}
+                WaitStatus::Exited(_, NO_MEMORY) => put(&mut socket, 5, b"")?,
                 // No text does that: somebody did, perhaps between two requests, when nobody waits for an answer.
                 WaitStatus::Signaled(_, Signal::SIGKILL, _) => return Err(io::Error::other("its child was killed")),
                 // The child had read the whole request: it answers last of all.
@@ -129,6 +134,10 @@ fn answer_all(socket: &mut UnixStream, drops: bool) -> io::Result<More> {
             done = context.load_standard_input();
         }
         if mode & 2 != 0 && done.is_ok() {
+            if text.len() > LONG {
+                drop((context, text));
+                context = library::Context::new().ok_or_else(|| io::Error::other("cannot make a second context"))?;
+            }
             done = context.list();
         }
         match done {

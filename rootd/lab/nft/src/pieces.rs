@@ -21,43 +21,74 @@ const ACK: u8 = 4;
 /// `struct nlmsghdr` and `struct nfgenmsg`.
 const HEADER: usize = 16 + 4;
 
-/// Pieces of at most `most` bytes each, unless what must stay together is longer; none when the bytes are no transaction, or one that only
-/// works as a whole: rules placed by the number of another rule of the same transaction.
-pub fn pieces(transaction: &[u8], most: usize) -> Option<Vec<Vec<u8>>> {
-    let messages = messages(transaction)?;
+/// A transaction in pieces. Their bytes are put together one by one: a transaction may have a hundred million.
+#[derive(Debug)]
+pub struct Pieces<'a> {
+    begin: Vec<u8>,
+    end: Vec<u8>,
+    ordered: Ordered<'a>,
+    /// Where each piece ends among the messages.
+    ends: Vec<usize>,
+}
+
+/// Pieces of at most `first` bytes, then twice as many each time, up to `most`, unless what must stay together is longer: the kernel goes through
+/// all that is there at the end of each. `parts` are what was to be sent, each of whole messages. None
+/// when they are no transaction, or one that only works as a whole: rules placed by the number of another rule of the same transaction.
+pub fn pieces<'a>(parts: &[&'a [u8]], first: usize, most: usize) -> Option<Pieces<'a>> {
+    let messages = messages(parts)?;
     let (begin, rest) = messages.split_first()?;
     let (end, body) = rest.split_last()?;
     if kind(begin) != BEGIN || kind(end) != END {
         return None;
     }
-    // Without attributes: the generation that a transaction may be bound to is another one after the first piece.
-    let mut begin = begin[..HEADER].to_vec();
+    // Without attributes: the generation that a transaction may be bound to is another one after the first piece. Nobody waits for
+    // acknowledgements of ends that it did not write.
+    let (mut begin, mut end) = (begin[..HEADER].to_vec(), end.to_vec());
     begin[..4].copy_from_slice(&(HEADER as u32).to_ne_bytes());
-    let mut pieces: Vec<Vec<u8>> = Vec::new();
-    let mut piece = begin.clone();
-    for unit in units(body)? {
-        let length: usize = unit.iter().map(|message| message.len()).sum();
-        if piece.len() > begin.len() && piece.len() + length + end.len() > most {
-            piece.extend(*end);
-            pieces.push(std::mem::replace(&mut piece, begin.clone()));
+    begin[6] &= !ACK;
+    end[6] &= !ACK;
+    let ordered = ordered(body)?;
+    let (mut ends, mut from, mut length) = (Vec::new(), 0, begin.len() + end.len());
+    let mut bound = first;
+    for to in &ordered.units {
+        let unit: usize = ordered.messages[from..*to].iter().map(|message| message.len()).sum();
+        if length > begin.len() + end.len() && length + unit > bound.min(most) {
+            ends.push(from);
+            length = begin.len() + end.len();
+            bound = bound.saturating_mul(2);
         }
-        unit.iter().for_each(|message| piece.extend(*message));
+        length += unit;
+        from = *to;
     }
-    piece.extend(*end);
-    pieces.push(piece);
-    // Nobody waits for acknowledgements of ends that it did not write.
-    for piece in &mut pieces {
-        piece[6] &= !ACK;
-        let flags = piece.len() - end.len() + 6;
-        piece[flags] &= !ACK;
-    }
-    Some(pieces)
+    ends.push(from);
+    Some(Pieces { begin, end, ordered, ends })
 }
 
-/// The messages of a transaction, in groups that must stay together.
-fn units<'a>(body: &[&'a [u8]]) -> Option<Vec<Vec<&'a [u8]>>> {
-    let mut units = Vec::new();
-    let mut unit: Vec<&[u8]> = Vec::new();
+impl Pieces<'_> {
+    /// Each piece, in the order in which they are to be sent.
+    pub fn each(&self) -> impl Iterator<Item = Vec<u8>> {
+        let mut from = 0;
+        self.ends.iter().map(move |to| {
+            let messages = &self.ordered.messages[from..*to];
+            from = *to;
+            let mut bytes = self.begin.clone();
+            messages.iter().for_each(|message| bytes.extend(*message));
+            bytes.extend(&self.end);
+            bytes
+        })
+    }
+}
+
+/// The messages of a transaction in the order in which they may be sent one after the other.
+#[derive(Debug, Default)]
+struct Ordered<'a> {
+    messages: Vec<&'a [u8]>,
+    /// Where each group that must stay together ends.
+    units: Vec<usize>,
+}
+
+fn ordered<'a>(body: &[&'a [u8]]) -> Option<Ordered<'a>> {
+    let mut ordered = Ordered::default();
     let mut nameless: BTreeMap<u32, Vec<&[u8]>> = BTreeMap::new();
     let mut in_nameless_chain = false;
     for message in body {
@@ -82,18 +113,18 @@ fn units<'a>(body: &[&'a [u8]]) -> Option<Vec<Vec<&'a [u8]>>> {
             NEWRULE if number(10).is_some() => return None,
             NEWRULE => {
                 let used = sets_of_rule(message).into_iter().filter_map(|id| nameless.remove(&id));
-                unit.extend(used.flatten());
+                ordered.messages.extend(used.flatten());
                 // NFTA_RULE_CHAIN_ID: a rule of a chain without a name; one of a chain with a name jumps there.
                 in_nameless_chain &= number(11).is_some();
             }
             _ => {}
         }
-        unit.push(message);
+        ordered.messages.push(message);
         if !in_nameless_chain {
-            units.push(std::mem::take(&mut unit));
+            ordered.units.push(ordered.messages.len());
         }
     }
-    (unit.is_empty() && nameless.is_empty()).then_some(units)
+    (!in_nameless_chain && nameless.is_empty()).then_some(ordered)
 }
 
 /// The numbers of the sets that a rule uses.
@@ -113,16 +144,19 @@ fn sets_of_rule(message: &[u8]) -> Vec<u32> {
 }
 
 /// Whole messages, each with its padding; none when the bytes are anything else.
-fn messages(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
+fn messages<'a>(parts: &[&'a [u8]]) -> Option<Vec<&'a [u8]>> {
     let mut found = Vec::new();
-    while !bytes.is_empty() {
-        let length = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
-        if length < HEADER {
-            return None;
+    for part in parts {
+        let mut bytes = *part;
+        while !bytes.is_empty() {
+            let length = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
+            if length < HEADER {
+                return None;
+            }
+            let (message, rest) = bytes.split_at_checked(length.next_multiple_of(4))?;
+            found.push(message);
+            bytes = rest;
         }
-        let (message, rest) = bytes.split_at_checked(length.next_multiple_of(4))?;
-        found.push(message);
-        bytes = rest;
     }
     Some(found)
 }

@@ -44,9 +44,10 @@ fn whole(messages: &[Vec<u8>]) -> Vec<u8> {
 
 /// The sequence numbers of each piece's messages, its ends left out, at their smallest.
 fn split(messages_of: &[Vec<u8>]) -> Option<Vec<Vec<u32>>> {
-    let pieces = pieces(&whole(messages_of), 1)?;
-    let sequences = |piece: &Vec<u8>| {
-        let messages = messages(piece).expect("messages");
+    let transaction = whole(messages_of);
+    let found = pieces(&[&transaction], 1, 1)?;
+    let sequences = |piece: Vec<u8>| {
+        let messages = messages(&[&piece]).expect("messages");
         let (first, last) = (messages[0], messages[messages.len() - 1]);
         assert_eq!((kind(first), first.len(), kind(last)), (BEGIN, HEADER, END));
         assert_eq!((first[6] & ACK, last[6] & ACK), (0, 0), "nobody reads these");
@@ -54,7 +55,7 @@ fn split(messages_of: &[Vec<u8>]) -> Option<Vec<Vec<u32>>> {
         assert!(within.iter().all(|message| message[6] & ACK != 0), "messages are as they were");
         within.iter().map(|message| u32::from_ne_bytes(message[8..12].try_into().expect("four"))).collect()
     };
-    Some(pieces.iter().map(sequences).collect())
+    Some(found.each().map(sequences).collect())
 }
 
 #[test]
@@ -97,13 +98,15 @@ fn a_chain_without_a_name_stays_with_the_rule_that_jumps_to_it() {
 fn pieces_are_as_long_as_they_may_and_hold_all_messages() {
     let rules: Vec<_> = (1..=1_000).map(|number| rule(number, None, None)).collect();
     let transaction = whole(&rules);
-    let pieces = pieces(&transaction, 4_000).expect("a transaction");
+    let (first, second) = transaction.split_at(2 * HEADER + 8 + 7 * rules[0].len() - HEADER);
+    let pieces: Vec<_> = pieces(&[first, second], 2_000, 4_000).expect("a transaction").each().collect();
     let ends = 2 * HEADER;
     assert!(pieces.iter().all(|piece| piece.len() <= 4_000));
-    assert!(pieces[..pieces.len() - 1].iter().all(|piece| piece.len() + rules[0].len() > 4_000));
+    assert!(pieces[0].len() <= 2_000 && pieces[0].len() + rules[0].len() > 2_000);
+    assert!(pieces[1..pieces.len() - 1].iter().all(|piece| piece.len() + rules[0].len() > 4_000));
     let within: usize = pieces.iter().map(|piece| piece.len() - ends).sum();
     assert_eq!(within, rules.concat().len());
-    let one = super::pieces(&transaction, usize::MAX).expect("a transaction");
+    let one: Vec<_> = super::pieces(&[&transaction], usize::MAX, usize::MAX).expect("a transaction").each().collect();
     assert_eq!((one.len(), one[0].len()), (1, within + ends));
 }
 
@@ -115,11 +118,11 @@ fn what_only_works_as_a_whole_is_left_whole() {
     assert_eq!(split(&[set(1, 7, 1)]), None, "a set that no rule uses");
     assert_eq!(split(&[message(NEWCHAIN, 3, &[with(10, &4_u32.to_be_bytes())])]), None);
     let good = whole(&[rule(1, None, None)]);
-    assert!(pieces(&good, 1).is_some());
+    assert!(pieces(&[&good], 1, 1).is_some());
     for length in (0..good.len()).filter(|length| length % 3 != 1) {
-        assert_eq!(pieces(&good[..length], 1), None, "{length}");
+        assert!(pieces(&[&good[..length]], 1, 1).is_none(), "{length}");
     }
     for bytes in [&[0; 64][..], &[255; 64], b"GET / HTTP/1.1\r\n\r\n"] {
-        assert_eq!(pieces(bytes, 1), None);
+        assert!(pieces(&[bytes], 1, 1).is_none());
     }
 }

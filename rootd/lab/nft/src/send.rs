@@ -15,9 +15,11 @@ use nix::libc;
 
 use crate::pieces::pieces;
 
-/// Bytes of buffer asked for: what every host allows that did not change net.core.wmem_max, so that pieces are the same everywhere. The kernel
-/// grants twice as much (socket(7), SO_SNDBUF) and takes all but 32 bytes of it.
-const BUFFER: usize = 212_992;
+/// Bytes of the first piece: what every host allows that did not change net.core.wmem_max, since the kernel grants twice what is asked for
+/// (socket(7), SO_SNDBUF).
+const FIRST: usize = 2 * 212_992 - KEPT;
+/// Bytes of its buffer that the kernel does not take.
+const KEPT: usize = 32;
 
 /// Some pieces of a transaction were loaded, and not all.
 static LEFT: AtomicBool = AtomicBool::new(false);
@@ -39,19 +41,20 @@ pub unsafe extern "C" fn sendmsg(socket: c_int, message: *const libc::msghdr, fl
         return sent;
     }
     // SAFETY: the kernel has just read the same memory, and objected to nothing but its length.
-    let (whole, name) = unsafe {
+    let (parts, name) = unsafe {
         let parts = std::slice::from_raw_parts((*message).msg_iov, (*message).msg_iovlen as _);
         let bytes = |part: &libc::iovec| std::slice::from_raw_parts(part.iov_base.cast::<u8>(), part.iov_len);
         let name = std::slice::from_raw_parts((*message).msg_name.cast::<u8>(), (*message).msg_namelen as usize);
-        (parts.iter().flat_map(|part| bytes(part).iter().copied()).collect::<Vec<u8>>(), name)
+        (parts.iter().map(bytes).collect::<Vec<&[u8]>>(), name)
     };
-    enlarge(socket, BUFFER);
-    let Some(pieces) = pieces(&whole, 2 * BUFFER - 32) else { return failed(libc::EMSGSIZE) };
-    for (number, piece) in pieces.iter().enumerate() {
-        if piece.len() > 2 * BUFFER - 32 {
-            enlarge(socket, piece.len() / 2 + 32);
-        }
-        let done = put(socket, name, piece, flags).and_then(|()| is_accepted(socket));
+    let bytes: usize = parts.iter().map(|part| part.len()).sum();
+    let granted = enlarge(socket, bytes);
+    let Some(pieces) = pieces(&parts, FIRST.min(granted), granted) else {
+        // SAFETY: as above.
+        return unsafe { libc::syscall(libc::SYS_sendmsg, socket, message, flags) } as isize;
+    };
+    for (number, piece) in pieces.each().enumerate() {
+        let done = put(socket, name, &piece, flags).and_then(|()| is_accepted(socket));
         if !matches!(done, Ok(true)) {
             LEFT.store(number > 0, Ordering::Relaxed);
         }
@@ -62,7 +65,7 @@ pub unsafe extern "C" fn sendmsg(socket: c_int, message: *const libc::msghdr, fl
             Err(error) => return failed(error.raw_os_error().unwrap_or(libc::EIO)),
         }
     }
-    whole.len() as isize
+    bytes as isize
 }
 
 fn errno() -> c_int {
@@ -76,19 +79,17 @@ fn failed(code: c_int) -> isize {
     -1
 }
 
-/// Asks for a send buffer; what is refused the next call that sends tells.
-fn enlarge(socket: c_int, bytes: usize) {
-    let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
-    // SAFETY: the pointer is that of an int, as the option wants.
+/// Asks for a send buffer of so many bytes; the longest message that the one that was granted takes.
+fn enlarge(socket: c_int, bytes: usize) -> usize {
+    let wanted = c_int::try_from(bytes / 2 + KEPT).unwrap_or(c_int::MAX / 2);
+    let (mut granted, mut length): (c_int, _) = (0, size_of::<c_int>() as libc::socklen_t);
+    // SAFETY: the pointers are those of ints and of an int's length, as the option wants. What is refused leaves the buffer as it was.
     unsafe {
-        libc::setsockopt(
-            socket,
-            libc::SOL_SOCKET,
-            libc::SO_SNDBUF,
-            (&raw const bytes).cast::<c_void>(),
-            size_of::<c_int>() as libc::socklen_t,
-        );
+        let (level, option) = (libc::SOL_SOCKET, libc::SO_SNDBUF);
+        libc::setsockopt(socket, level, option, (&raw const wanted).cast::<c_void>(), length);
+        libc::getsockopt(socket, level, option, (&raw mut granted).cast::<c_void>(), &raw mut length);
     }
+    usize::try_from(granted).unwrap_or(0).saturating_sub(KEPT)
 }
 
 /// Sends one piece; the kernel has worked on it when this returns.

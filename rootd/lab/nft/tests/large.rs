@@ -135,7 +135,7 @@ fn of_a_text_that_is_refused_in_a_later_piece_nothing_is_left_and_its_place_is_t
 }
 
 #[test]
-fn what_cannot_be_in_pieces_says_that_it_is_too_long_and_the_next_text_loads() {
+fn what_cannot_be_in_pieces_loads_whole_or_says_that_it_is_too_long_and_the_next_text_loads() {
     let mut reader = Reader::start();
     let mut text = String::from("table ip t {\n chain c {\n");
     for _ in 0..6_000 {
@@ -143,7 +143,12 @@ fn what_cannot_be_in_pieces_says_that_it_is_too_long_and_the_next_text_loads() {
     }
     text += " }\n}\ninsert rule ip t c index 3 drop\n";
     let (status, messages) = reader.ask(1, &text);
-    assert!(status == 1 && messages.contains("Message too long"), "{status}: {messages}");
-    assert_eq!(reader.ask(2, ""), (0, String::new()));
+    // Between two and four million bytes; a socket gets twice this setting.
+    let most: usize =
+        fs::read_to_string("/proc/sys/net/core/wmem_max").expect("readable").trim().parse().expect("a number");
+    let told = status == 1 && messages.contains("Message too long");
+    assert!(if most < 1_000_000 { told } else { told || status == 0 }, "{status}: {messages}");
+    assert!(most < 2_500_000 || status == 0, "{status}: {messages}");
+    assert_eq!(reader.ask(2, "").1.lines().count() > 6_000, status == 0, "all of it or nothing");
     assert_eq!(reader.ask(1, &ruleset(10)).0, 0);
 }

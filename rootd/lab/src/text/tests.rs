@@ -3,7 +3,7 @@
 use netengine_lab_proto::{Family, Hook};
 use proptest::prelude::*;
 
-use super::{Listing, prepare};
+use super::{Listing, prepare, prepare::Slot};
 
 #[test]
 fn separators_are_put_in_and_columns_mapped_back() {
@@ -32,10 +32,12 @@ fn a_text_that_has_its_separators_is_left_alone() {
 fn rules_are_found_where_they_stand() {
     let text = "flush ruleset\ntable inet t {\n  chain c {\n    type filter hook input priority 0; policy drop;\n    \
                 tcp dport 22 accept; udp dport 53 \\\n      accept\n    jump { drop; }\n  }\n}\nadd rule inet t c counter\n\
-                insert rule inet t c drop\n";
+                insert rule inet t c drop\nadd rule inet t c index 0 drop\ninsert rule inet t c index 2 drop\nadd rule inet t c handle 7 drop\n";
     let rules = prepare(text, "x").expect("fine").rules;
-    let places: Vec<_> = rules.iter().map(|rule| (rule.from.line, rule.from.column, rule.first)).collect();
-    assert_eq!(places, [(5, 5, false), (5, 26, false), (7, 5, false), (10, 1, false), (11, 1, true)]);
+    let places: Vec<_> = rules.iter().map(|rule| (rule.from.line, rule.from.column, rule.slot)).collect();
+    let last = Slot::Last;
+    assert_eq!(places[..5], [(5, 5, last), (5, 26, last), (7, 5, last), (10, 1, last), (11, 1, Slot::Before(0))]);
+    assert_eq!(places[5..], [(12, 1, Slot::Before(1)), (13, 1, Slot::Before(2)), (14, 1, Slot::Unknown)]);
     assert!(
         rules.iter().all(|rule| (rule.family, rule.table.as_str(), rule.chain.as_str()) == (Family::Inet, "t", "c"))
     );

@@ -3,6 +3,7 @@
 mod case;
 mod families;
 mod hostile;
+mod large;
 mod reuse;
 mod truth;
 mod verdicts;
