@@ -338,10 +338,10 @@ pub struct TestArgs {
     /// Fail (exit 1) when less than this share of the rules was reached, percent.
     #[arg(long, value_name = "PERCENT", requires = "coverage", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub coverage_min: Option<u8>,
-    /// Would any case notice? Remove each rule, and turn accept and drop, one at a time; prints what goes unnoticed, exits 1 then.
+    /// Would any case notice? Remove each rule and element, and turn each verdict and policy, one at a time; prints what goes unnoticed, exits 1 then.
     #[arg(long, conflicts_with = "diff")]
     pub mutate: bool,
-    /// Run every case with this ruleset too and print the packets whose verdicts differ; exits 1 when some do.
+    /// Run every case, and boundary packets of both, with this ruleset too and print the packets that fare otherwise; exits 1 when some do.
     #[arg(long, value_name = "RULESET")]
     pub diff: Option<PathBuf>,
     /// Load these tables beside the ruleset under test, after it: as recorded from docker, firewalld, ufw or wireguard, or a ruleset of yours.

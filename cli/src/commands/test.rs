@@ -1,6 +1,10 @@
 //! `netengine test`: firewall suites, judged by the real kernel.
 
-use std::time::{Instant, SystemTime};
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    time::{Instant, SystemTime},
+};
 
 use netengine_proto::api::ProblemKind;
 use netengine_suite::{
@@ -27,14 +31,29 @@ pub fn run(ui: &Ui, args: &TestArgs) -> Result<u8, Failure> {
     if !args.watch {
         return once(ui, args);
     }
-    let mut watch = watch::Watch::new(&args.suites)?;
+    let mut watch = watch::Watch::new()?;
     loop {
+        // Before they are read, so that a change while a run is on is not missed.
+        watch.follow(&watched(args))?;
         if let Err(failure) = once(ui, args) {
             ui.failure(&failure);
         }
         ui.remark("waiting for a change; Ctrl-C ends");
         watch.wait()?;
     }
+}
+
+/// The files that a run reads; of a suite that is broken only itself.
+fn watched(args: &TestArgs) -> Vec<PathBuf> {
+    let mut files = args.suites.clone();
+    files.extend(args.diff.clone());
+    files.extend(args.beside.iter().map(PathBuf::from));
+    for suite in &args.suites {
+        let known = read::all(std::slice::from_ref(suite)).unwrap_or_default();
+        let named = known.iter().flat_map(|suite| &suite.cases).map(|case| PathBuf::from(&case.rules.file));
+        files.extend(named.filter(|file| file != suite).collect::<BTreeSet<_>>());
+    }
+    files
 }
 
 fn once(ui: &Ui, args: &TestArgs) -> Result<u8, Failure> {
@@ -55,6 +74,11 @@ fn once(ui: &Ui, args: &TestArgs) -> Result<u8, Failure> {
     let cases: Vec<&Case> = suites.iter().flat_map(|suite| &suite.cases).collect();
     let jobs = jobs::Jobs { most: args.jobs.map(usize::from), fail_fast: args.fail_fast, seed: args.seed };
     let format = if ui.json { Report::Json } else { args.format };
+    if matches!(format, Report::Junit | Report::Tap) && (args.diff.is_some() || args.mutate) {
+        let help = "leave `--format` away, or write `--format json`";
+        let cause = "what `--mutate` and `--diff` find is no list of cases";
+        return Err(Failure::new(ProblemKind::Usage, "cannot report that as JUnit or TAP", cause, help));
+    }
     if let Some(other) = &args.diff {
         return compare::run(ui, &cases, other, &jobs, format);
     }

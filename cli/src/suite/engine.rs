@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use netengine_lab::client::Rootless;
+use netengine_lab::client::{Rootless, refused};
 use netengine_lab_proto::{CaseRequest, CaseResult};
 use netengine_proto::api::ProblemKind;
 
@@ -104,7 +104,7 @@ impl Engine {
                 ProblemKind::Engine | ProblemKind::Quota => Unjudged::Run(failure),
                 _ => Unjudged::Case(failure.problem.cause.clone()),
             }),
-            Self::Own(own) => own.run(request).map_err(Unjudged::Case),
+            Self::Own(own) => own.run(request),
         }
     }
 }
@@ -121,20 +121,23 @@ impl Own {
     }
 
     /// Runs a case. When the worker has ended, perhaps with the case before, another one gets the case: a case changes nothing.
-    fn run(&mut self, request: &CaseRequest) -> Result<CaseResult, String> {
+    fn run(&mut self, request: &CaseRequest) -> Result<CaseResult, Unjudged> {
         let done = self.worker.take().and_then(|mut worker| Some((worker.run(request).ok()?, worker)));
         let (result, worker) = match done {
             Some(done) => done,
             None => {
                 let mut worker = Rootless::start(&self.lab, &self.nft, self.processor)
-                    .map_err(|error| format!("cannot start another worker: {error}"))?;
-                (worker.run(request).map_err(|error| format!("the worker ended: {error}"))?, worker)
+                    .map_err(|error| Unjudged::Case(format!("cannot start another worker: {error}")))?;
+                let ended = |error| Unjudged::Case(format!("the worker ended: {error}"));
+                (worker.run(request).map_err(ended)?, worker)
             }
         };
-        // One that could not make its namespaces has ended.
-        if !matches!(result, CaseResult::Unsupported { .. }) {
-            self.worker = Some(worker);
+        if let Some(why) = refused(&result) {
+            let help = "have an administrator start the daemon, which needs none (`systemctl enable --now netengine.target`), and add you to the \
+                        group netengine; or raise `user.max_user_namespaces`, allow user namespaces to users";
+            return Err(Unjudged::Run(Failure::new(ProblemKind::Engine, "cannot make a sandbox", why, help)));
         }
+        self.worker = Some(worker);
         Ok(result)
     }
 }

@@ -1,6 +1,7 @@
 //! Firewall suites: their files, which of their cases, who judges them, and what else is made of them.
 
 pub mod beside;
+pub mod boundary;
 pub mod captures;
 pub mod compare;
 pub mod daemon;

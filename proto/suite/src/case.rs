@@ -43,12 +43,24 @@ pub struct Origin {
     pub line: u32,
     /// Columns to the left of each of the text's lines.
     pub indent: u32,
+    /// The file has the text line by line as it is. Where it has not (quotes with escapes, folded lines), places are that of the text's
+    /// beginning.
+    pub is_verbatim: bool,
 }
 
 impl Origin {
+    /// Of a text that is a file of its own.
+    pub fn file(file: String) -> Self {
+        Self { file, line: 1, indent: 0, is_verbatim: true }
+    }
+
     /// The place in the file of a place in the text, both from 1.
     pub fn place(&self, line: u32, column: u32) -> (u32, u32) {
-        (self.line + line.max(1) - 1, self.indent + column)
+        if self.is_verbatim {
+            (self.line + line.max(1) - 1, self.indent + column)
+        } else {
+            (self.line, self.indent + 1)
+        }
     }
 }
 

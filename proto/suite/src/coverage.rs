@@ -34,11 +34,12 @@ pub struct CoveredRule {
 /// The coverage of a run whose cases were asked for all rules (`CaseLimits::all_rules`). A rule is reached when a packet matched it: the
 /// kernel tells of no rule that was tried in vain.
 pub fn coverage(run: &Run<'_>) -> Vec<Covered> {
-    let mut found: BTreeMap<(String, u32), Covered> = BTreeMap::new();
+    // Two texts may stand on one line, and two files may have one name: the text tells them apart.
+    let mut found: BTreeMap<(&str, u32, &str), Covered> = BTreeMap::new();
     for judged in run.cases() {
         let origin = &judged.case.rules;
         let covered = found
-            .entry((origin.file.clone(), origin.line))
+            .entry((&origin.file, origin.line, judged.case.request.ruleset.as_str()))
             .or_insert_with(|| Covered { origin: origin.clone(), rules: Vec::new() });
         add(covered, judged);
     }
@@ -51,7 +52,9 @@ pub fn coverage(run: &Run<'_>) -> Vec<Covered> {
 
 fn add(covered: &mut Covered, judged: &Judged<'_>) {
     let tested = &judged.case.request.topology.tested;
-    for info in judged.rules.iter().filter(|info| info.rule.node == *tested) {
+    // The rules of tables beside the ruleset have no place in it.
+    let is_own = |info: &&RuleInfo| info.line.is_some() || judged.case.request.beside.is_empty();
+    for info in judged.rules.iter().filter(|info| info.rule.node == *tested).filter(is_own) {
         if covered.rules.iter().all(|rule| rule.info.rule != info.rule) {
             let place = info.line.map(|line| judged.case.rules.place(line, info.column.unwrap_or(1)));
             covered.rules.push(CoveredRule { info: info.clone(), place, reached_by: Vec::new() });
@@ -82,14 +85,28 @@ pub fn counts(all: &[Covered]) -> (usize, usize) {
     (rules().filter(|rule| !rule.reached_by.is_empty()).count(), rules().count())
 }
 
-/// For people: the rules that no packet reached.
+/// Packets that are named of those that reached one rule.
+const NAMED: usize = 5;
+
+/// For people: each rule with the packets that reached it.
 pub fn pretty(all: &[Covered]) -> String {
     let (reached, total) = counts(all);
     let mut out = format!("coverage: {reached} of {total} rules were reached\n");
     for covered in all {
-        for rule in covered.rules.iter().filter(|rule| rule.reached_by.is_empty()) {
+        for rule in &covered.rules {
             let place = rule.place.map(|(line, column)| format!("{}:{line}:{column}: ", covered.origin.file));
-            out += &format!("  {}no packet reached `{}`\n", place.unwrap_or_default(), clean(&rule.info.text));
+            let (place, text) = (clean(&place.unwrap_or_default()), clean(&rule.info.text));
+            let number = rule.reached_by.len();
+            if number == 0 {
+                out += &format!("  {place}no packet reached `{text}`\n");
+                continue;
+            }
+            let named = rule.reached_by.iter().take(NAMED);
+            let named: Vec<_> =
+                named.map(|(case, packet)| format!("{packet} of {}", clean(case).replace('\n', " "))).collect();
+            let more = if number > NAMED { format!(" and {} more", number - NAMED) } else { String::new() };
+            let word = if number == 1 { "packet" } else { "packets" };
+            out += &format!("  {place}{word} {}{more} reached `{text}`\n", named.join(", "));
         }
     }
     out

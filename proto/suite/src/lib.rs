@@ -12,8 +12,9 @@
 //! | [`judge`](mod@judge) | what was expected against what was observed |
 //! | [`report`] | for people, as JSON, JUnit and TAP |
 //! | [`coverage`](mod@coverage), [`mutate`] | which rules packets reach, and whether a changed rule is noticed |
+//! | [`outline`] | words, sets and elements of a ruleset's text |
 //! | [`derive`] | boundary packets from a ruleset |
-//! | [`pcap`] | the frames of a case as a capture with comments |
+//! | [`pcap`], [`pcapng`] | the frames of a case as a capture with comments |
 //! | [`beside`] | recorded tables of other software |
 //! | [`verdict`] | the words of verdicts, and which meets an expectation |
 #![forbid(unsafe_code)]
@@ -27,8 +28,10 @@ pub mod flow;
 pub mod judge;
 pub mod load;
 pub mod mutate;
+pub mod outline;
 pub mod packet;
 pub mod pcap;
+pub mod pcapng;
 pub mod report;
 pub mod topology;
 pub mod verdict;

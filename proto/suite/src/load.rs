@@ -1,6 +1,6 @@
 //! A text to a suite. Errors have the place they are about.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use netengine_lab_proto::{CaseLimits, CaseRequest, Listeners, RulesetText, Topology};
 use netengine_proto::bounded::Bounded;
@@ -78,6 +78,12 @@ fn place(at: Location) -> (u32, u32) {
     (number(at.line()), number(at.column()))
 }
 
+/// The name of a file that a suite names: it lies beside the suite.
+fn beside(suite: &str, file: &str) -> String {
+    let directory = Path::new(suite).parent().unwrap_or(Path::new(""));
+    directory.join(file).display().to_string()
+}
+
 struct Reader<'a> {
     name: &'a str,
     lines: Vec<&'a str>,
@@ -122,7 +128,11 @@ impl Reader<'_> {
             };
             let Some((verdict, exactly)) = self.expectation(packet, whole.1) else { continue };
             let (line, _) = place(packet.referenced);
-            for (packet, title) in made {
+            let number_made = made.len();
+            for (nth, (packet, mut title)) in (1_u32..).zip(made) {
+                if number_made > 1 {
+                    title += &format!(", {nth} of {number_made}");
+                }
                 injected.push(packet);
                 expected.push(Expectation { number, line, title, verdict, exactly: exactly.clone() });
             }
@@ -188,7 +198,7 @@ impl Reader<'_> {
             (None, Some(named)) => {
                 let read = (self.read)(&named.value);
                 let text = self.sound(named.referenced, read)?;
-                (text, Origin { file: named.value.clone(), line: 1, indent: 0 })
+                (text, Origin::file(beside(self.name, &named.value)))
             }
             (None, None) => return self.wrong(at, "it has no `rules`, and the suite has none for all"),
         };
@@ -197,18 +207,33 @@ impl Reader<'_> {
         Some((text, origin))
     }
 
-    /// Where a text stands: that of a block scalar begins on the line after its `|`, indented.
+    /// Where a text stands: that of a block scalar begins on the line after its `|`, indented; one in quotes behind the quote.
     fn origin(&self, text: &Spanned<String>) -> Origin {
         let (line, column) = place(text.defined);
         let source = |line: u32| self.lines.get((line as usize).wrapping_sub(1)).copied().unwrap_or_default();
-        let from_column = |line: u32| source(line).chars().skip(column.saturating_sub(1) as usize).collect::<String>();
+        let before = column.saturating_sub(1) as usize;
+        let start = source(line).char_indices().nth(before).map_or(source(line).len(), |(at, _)| at);
+        let here = &source(line)[start..];
         // The place is that of the `|`, or of the block's first character.
-        let is_indicator = from_column(line).starts_with(['|', '>']);
+        let is_indicator = here.starts_with(['|', '>']);
         let first = if is_indicator { line + 1 } else { line };
-        let blank = |line: u32| source(line).chars().take_while(|c| *c == ' ').count();
-        let is_block = is_indicator || from_column(line).trim_end() == source(line).trim();
-        let indent = if is_block { blank(first) } else { column.saturating_sub(1) as usize };
-        Origin { file: self.name.to_owned(), line: first, indent: u32::try_from(indent).unwrap_or(0) }
+        let blank = |line: u32| {
+            let written =
+                self.lines.iter().skip((line as usize).saturating_sub(1)).find(|line| !line.trim().is_empty());
+            written.map_or(0, |line| line.chars().take_while(|c| *c == ' ').count())
+        };
+        let indent = match here.starts_with(['"', '\'']) {
+            _ if is_indicator => blank(first),
+            true => start + 1,
+            false => start,
+        };
+        let stands = |(number, written): (u32, &str)| {
+            let there = source(first + number).get(indent..).unwrap_or_default();
+            there == written || number == 0 && !is_indicator && there.starts_with(written)
+        };
+        let is_verbatim = (0..).zip(text.value.lines()).all(stands);
+        let indent = if is_verbatim || is_indicator { indent } else { before };
+        Origin { file: self.name.to_owned(), line: first, indent: u32::try_from(indent).unwrap_or(0), is_verbatim }
     }
 
     /// What is expected of the case as a whole: a load error's text, or the verdict of packets that say nothing.

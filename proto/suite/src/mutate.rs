@@ -1,109 +1,182 @@
-//! Rulesets with one rule changed: would any case notice?
+//! Rulesets with one thing changed: would any case notice?
+
+use std::ops::Range;
 
 use netengine_lab_proto::RuleInfo;
 
-/// A ruleset with one rule changed.
+use crate::outline::{Piece, Token, byte, elements, place, sets, statement, tokens};
+
+/// Elements of one set that are removed, one at a time; the others stay.
+const ELEMENTS: usize = 64;
+
+/// A ruleset with one thing changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mutant {
-    /// What was done, for people: `removed`, `accept became drop`, `drop became accept`.
-    pub change: &'static str,
-    /// The rule.
-    pub rule: RuleInfo,
-    /// The whole text, with every other rule at its place.
-    pub text: String,
+    /// What was done, for people: `is removed`, `is turned (accept became drop)`.
+    pub change: String,
+    /// What was changed: a rule as nft lists it, a policy, an element.
+    pub what: String,
+    /// Where it stands in the text: line and column, from 1.
+    pub place: (u32, u32),
+    /// The bytes that are replaced, in order, and by what.
+    changes: Vec<(Range<usize>, &'static str)>,
 }
 
-/// Every rule removed, and every `accept` and `drop` at a rule's end turned into the other, one at a time. Rules whose place in the text is
-/// not known give none; they are counted in the second value.
-pub fn mutants(text: &str, rules: &[RuleInfo]) -> (Vec<Mutant>, usize) {
-    let (mut made, mut unknown) = (Vec::new(), 0);
+impl Mutant {
+    /// The mutant of this text, the one it was made of: everything else stays on its line.
+    pub fn of(&self, text: &str) -> String {
+        let (mut mutant, mut done) = (String::with_capacity(text.len() + 8), 0);
+        for (range, word) in &self.changes {
+            mutant += &text[done..range.start];
+            mutant += word;
+            let gone = text[range.clone()].chars().skip(word.len());
+            mutant.extend(gone.map(|c| if c == '\n' { '\n' } else { ' ' }));
+            done = range.end;
+        }
+        mutant + &text[done..]
+    }
+}
+
+/// The mutants of a text, and what has none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mutants {
+    /// In the order of what they change: rules, then policies, then elements of named sets.
+    pub made: Vec<Mutant>,
+    /// Rules whose place in the text is not known.
+    pub without_place: usize,
+    /// Elements of large sets that stay.
+    pub kept_elements: usize,
+}
+
+/// Every rule removed; every `accept` and `drop` of rules, verdict maps and policies turned into the other, every `reject` into `accept`; every
+/// element of a set or map removed; one at a time.
+pub fn mutants(text: &str, rules: &[RuleInfo]) -> Mutants {
+    let tokens = tokens(text);
+    let mut found = Found { text, tokens: &tokens, mutants: Mutants::default() };
     for rule in rules {
-        let Some(span) = span(text, rule) else {
-            unknown += 1;
+        let start = rule.line.zip(rule.column).and_then(|(line, column)| byte(text, line, column));
+        let first = start.and_then(|start| tokens.iter().position(|token| token.at.start >= start));
+        let Some(first) = first else {
+            found.mutants.without_place += 1;
             continue;
         };
-        let written = &text[span.clone()];
-        let mut with = |change, replacement: &str| {
-            let text = format!("{}{replacement}{}", &text[..span.start], &text[span.end..]);
-            made.push(Mutant { change, rule: rule.clone(), text });
+        let tokens = statement(&tokens[first..]);
+        let Some(all) = whole(tokens) else {
+            found.mutants.without_place += 1;
+            continue;
         };
-        with("removed", &blank(written));
-        for (word, other, change) in
-            [("accept", "drop  ", "accept became drop"), ("drop", "accept", "drop became accept")]
-        {
-            if let Some(rest) = written.trim_end().strip_suffix(word)
-                && rest.is_empty() | rest.ends_with([' ', '\t', '\n'])
-            {
-                with(change, &format!("{rest}{other}{}", &written[written.trim_end().len()..]));
+        found.add("is removed".to_owned(), &rule.text, all.start, vec![(all, "")]);
+        found.turned(&rule.text, tokens);
+        let mut rest = tokens;
+        while let Some(open) = rest.iter().position(|token| token.word() == "{") {
+            // A set of one has no smaller one; the braces of `add @set { ... }`, of limits and of chains hold no elements.
+            let of_set = !rest[..open]
+                .iter()
+                .rev()
+                .take(1)
+                .any(|token| token.word().starts_with('@') || matches!(token.word(), "jump" | "goto"));
+            if of_set {
+                found.smaller(&rule.text, &rest[open..], 2);
+            }
+            rest = &rest[open + 1..];
+        }
+    }
+    for (at, pair) in tokens.windows(2).enumerate() {
+        let begins = at == 0 || matches!(tokens[at - 1].piece, Piece::LineEnd | Piece::Word(";" | "{"));
+        if begins && pair[0].word() == "policy" {
+            found.turned(&format!("policy {}", pair[1].word()), &pair[1..]);
+        }
+        if begins && matches!(pair[0].word(), "define" | "redefine") {
+            let define = statement(&tokens[at..]);
+            if let Some(open) = define.iter().position(|token| token.word() == "{") {
+                found.smaller(&format!("define {}", pair[1].word()), &define[open..], 2);
             }
         }
     }
-    (made, unknown)
-}
-
-/// Spaces in place of everything but line ends, so that other places stay.
-fn blank(text: &str) -> String {
-    text.chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect()
-}
-
-/// The bytes of a rule: from its place to the `;`, the line end or the `}` that ends it, outside of quotes and braces.
-fn span(text: &str, rule: &RuleInfo) -> Option<std::ops::Range<usize>> {
-    let (line, column) = (rule.line?.checked_sub(1)?, rule.column?.checked_sub(1)?);
-    let line_start: usize = text.split_inclusive('\n').take(line as usize).map(str::len).sum();
-    let start = line_start + column as usize;
-    let rest = text.get(start..)?;
-    let (mut depth, mut quoted, mut escaped) = (0u32, false, false);
-    for (at, c) in rest.char_indices() {
-        match c {
-            _ if quoted => quoted = c != '"',
-            '"' => quoted = true,
-            '{' => depth += 1,
-            '}' if depth > 0 => depth -= 1,
-            ';' | '}' if depth == 0 => return Some(start..start + at),
-            '#' if depth == 0 => return Some(start..start + at),
-            '\n' if depth == 0 && !escaped => return Some(start..start + at),
-            _ => {}
+    for set in sets(text) {
+        let number = set.elements.len();
+        for element in set.elements.iter().take(ELEMENTS) {
+            if let Some(all) = whole(element) {
+                let what = format!("{} of {}", &text[all.clone()], set.name);
+                found.turned(&what, element);
+                if number > 1 {
+                    found.without(&what, all);
+                }
+            }
         }
-        escaped = c == '\\';
+        found.mutants.kept_elements += number.saturating_sub(ELEMENTS);
     }
-    Some(start..text.len())
+    found.mutants
+}
+
+fn whole(tokens: &[Token<'_>]) -> Option<Range<usize>> {
+    Some(tokens.first()?.at.start..tokens.last()?.at.end)
+}
+
+struct Found<'a> {
+    text: &'a str,
+    tokens: &'a [Token<'a>],
+    mutants: Mutants,
+}
+
+impl Found<'_> {
+    /// A mutant with other words in place of these bytes.
+    fn add(&mut self, change: String, what: &str, at: usize, changes: Vec<(Range<usize>, &'static str)>) {
+        let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
+        self.mutants.made.push(Mutant { change, what, place: place(self.text, at), changes });
+    }
+
+    /// Mutants with a verdict turned, one for each that these tokens have.
+    fn turned(&mut self, what: &str, tokens: &[Token<'_>]) {
+        for (number, token) in tokens.iter().enumerate() {
+            let (other, to) = match token.word() {
+                "accept" => ("drop", token.at.end),
+                "drop" => ("accept", token.at.end),
+                "reject" => {
+                    // What it answers with goes too.
+                    let rest =
+                        tokens[number..].iter().take_while(|token| !matches!(token.word(), "comment" | "," | "}"));
+                    ("accept", rest.last().map_or(token.at.end, |token| token.at.end))
+                }
+                _ => continue,
+            };
+            let change = format!("is turned ({} became {other})", token.word());
+            self.add(change, what, token.at.start, vec![(token.at.start..to, other)]);
+        }
+    }
+
+    /// Mutants of the set in these braces, each without one element, when it has at least so many.
+    fn smaller(&mut self, rule: &str, braces: &[Token<'_>], least: usize) {
+        let all = elements(braces);
+        for element in all.iter().take(if all.len() < least { 0 } else { ELEMENTS }) {
+            if let Some(range) = whole(element) {
+                let what = format!("{} in {rule}", &self.text[range.clone()]);
+                self.without(&what, range);
+            }
+        }
+        if all.len() >= least {
+            self.mutants.kept_elements += all.len().saturating_sub(ELEMENTS);
+        }
+    }
+
+    /// A mutant without this element, and without the comma behind it or, at the end, before it.
+    fn without(&mut self, what: &str, element: Range<usize>) {
+        let first = self.tokens.partition_point(|token| token.at.start < element.start);
+        let behind = self.tokens.partition_point(|token| token.at.start < element.end);
+        let is_comma = |token: &&Token<'_>| token.word() == ",";
+        let told = |token: &&Token<'_>| token.piece != Piece::LineEnd;
+        let behind = self.tokens[behind..].iter().find(told).filter(is_comma);
+        let before = self.tokens[..first].iter().rev().find(told).filter(is_comma);
+        let mut changes = vec![(element.clone(), "")];
+        match (behind, before) {
+            (Some(comma), _) => changes.push((comma.at.clone(), "")),
+            (None, Some(comma)) => changes.insert(0, (comma.at.clone(), "")),
+            (None, None) => {}
+        }
+        self.add("is removed".to_owned(), what, element.start, changes);
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use netengine_lab_proto::{Family, NodeName, RuleRef};
-
-    use super::*;
-
-    fn rule(line: u32, column: u32) -> RuleInfo {
-        let node = NodeName::parse("fw").expect("a name");
-        let rule = RuleRef { node, family: Family::Ip, table: "t".into(), chain: "c".into(), handle: Some(1) };
-        RuleInfo { rule, text: String::new(), line: Some(line), column: Some(column) }
-    }
-
-    #[test]
-    fn each_rule_is_removed_and_turned_at_its_place() {
-        let text = "table ip t {\n  chain c {\n    tcp dport { 22, 80 } accept # web\n    counter; drop\n  }\n}\n";
-        let (made, unknown) = mutants(text, &[rule(3, 5), rule(4, 14)]);
-        assert_eq!(unknown, 0);
-        let changes: Vec<_> = made.iter().map(|mutant| mutant.change).collect();
-        assert_eq!(changes, ["removed", "accept became drop", "removed", "drop became accept"]);
-        assert!(!made[0].text.contains("dport") && made[0].text.contains("# web"), "{}", made[0].text);
-        assert!(made[1].text.contains("{ 22, 80 } drop"), "{}", made[1].text);
-        assert!(made[2].text.contains("counter;     \n"), "{}", made[2].text);
-        assert!(made[3].text.contains("counter; accept\n"), "{}", made[3].text);
-        for mutant in &made {
-            assert_eq!(mutant.text.lines().count(), text.lines().count());
-        }
-    }
-
-    #[test]
-    fn what_ends_a_rule_does_not_do_so_in_quotes_or_braces() {
-        let text = "x comment \"a;b}\" accept }";
-        let (made, _) = mutants(text, &[rule(1, 1)]);
-        assert!(made[1].text.starts_with("x comment \"a;b}\" drop"), "{}", made[1].text);
-        let mut lost = rule(1, 1);
-        lost.line = None;
-        assert_eq!(mutants(text, &[lost, rule(9, 9)]).1, 2);
-    }
-}
+#[path = "mutate_tests.rs"]
+mod tests;

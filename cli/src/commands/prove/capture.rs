@@ -1,4 +1,4 @@
-//! The packets of a proof as captures (pcapng, draft-ietf-opsawg-pcapng), one file for each pair of networks.
+//! The packets of a proof as captures, one file for each pair of networks.
 
 use std::{
     collections::BTreeMap,
@@ -8,20 +8,10 @@ use std::{
 };
 
 use netengine_proto::api::{ProblemKind, Proof, ProvenFlow};
+use netengine_suite::pcapng::Pcapng;
 
 use super::title;
 use crate::failure::Failure;
-
-const SECTION: u32 = 0x0a0d_0d0a;
-const INTERFACE: u32 = 1;
-const PACKET: u32 = 6;
-const BYTE_ORDER: u32 = 0x1a2b_3c4d;
-const ETHERNET: u16 = 1;
-const COMMENT: u16 = 1;
-const NAME: u16 = 2;
-/// Interfaces of a file: where packets were sent, and where they arrived.
-const SENT: u32 = 0;
-const ARRIVED: u32 = 1;
 
 /// Writes the captures of a proof into a directory, which is made when it is not there; tells how many files.
 ///
@@ -54,25 +44,17 @@ fn file_name(flow: &ProvenFlow) -> String {
 }
 
 fn capture(flows: &[&ProvenFlow], micros: u64) -> Vec<u8> {
-    let mut file = Vec::new();
-    // Version 1.0, of a length that is not told.
-    let section = [&BYTE_ORDER.to_le_bytes()[..], &[1, 0, 0, 0], &u64::MAX.to_le_bytes()].concat();
-    block(&mut file, SECTION, section);
-    for name in ["sent", "arrived"] {
-        let mut interface = [&ETHERNET.to_le_bytes()[..], &[0; 6]].concat();
-        option(&mut interface, NAME, name);
-        interface.extend([0; 4]);
-        block(&mut file, INTERFACE, interface);
-    }
+    let mut file = Pcapng::new("netengine prove", "");
+    let (sent, arrived) = (file.interface("sent"), file.interface("arrived"));
     let mut time = micros;
     for flow in flows {
-        for (interface, digits) in [(SENT, &flow.sent), (ARRIVED, &flow.arrived)] {
+        for (interface, digits) in [(sent, &flow.sent), (arrived, &flow.arrived)] {
             let Some(frame) = digits.as_deref().and_then(bytes) else { continue };
-            block(&mut file, PACKET, packet(interface, time, &frame, &comment(flow)));
+            file.packet(interface, time, &frame, &comment(flow));
             time += 1;
         }
     }
-    file
+    file.into_bytes()
 }
 
 fn comment(flow: &ProvenFlow) -> String {
@@ -93,37 +75,6 @@ fn comment(flow: &ProvenFlow) -> String {
     )
 }
 
-fn packet(interface: u32, time: u64, frame: &[u8], comment: &str) -> Vec<u8> {
-    let length = u32::try_from(frame.len()).unwrap_or(u32::MAX).to_le_bytes();
-    let (high, low) = ((time >> 32) as u32, time as u32);
-    let mut body = [interface.to_le_bytes(), high.to_le_bytes(), low.to_le_bytes(), length, length].concat();
-    padded(&mut body, frame);
-    option(&mut body, COMMENT, comment);
-    body.extend([0; 4]);
-    body
-}
-
-fn option(body: &mut Vec<u8>, code: u16, text: &str) {
-    // An option's length has 16 bits; cut between characters.
-    let end = (0..=text.len().min(usize::from(u16::MAX))).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    body.extend(code.to_le_bytes());
-    body.extend((end as u16).to_le_bytes());
-    padded(body, &text.as_bytes()[..end]);
-}
-
-fn padded(body: &mut Vec<u8>, bytes: &[u8]) {
-    body.extend(bytes);
-    body.resize(body.len().next_multiple_of(4), 0);
-}
-
-fn block(file: &mut Vec<u8>, kind: u32, body: Vec<u8>) {
-    let length = u32::try_from(body.len() + 12).unwrap_or(u32::MAX).to_le_bytes();
-    file.extend(kind.to_le_bytes());
-    file.extend(length);
-    file.extend(body);
-    file.extend(length);
-}
-
 fn bytes(digits: &str) -> Option<Vec<u8>> {
     let pairs = digits.as_bytes().chunks(2);
     pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
@@ -137,19 +88,15 @@ mod tests {
     };
 
     #[test]
-    fn blocks_are_whole_and_end_with_their_length() {
+    fn a_flow_is_sent_and_arrives_with_what_is_to_be_said_of_it() {
         let mut one = flow("failed", true);
-        (one.sent, one.arrived) = (Some("0102030405".into()), None);
+        (one.sent, one.arrived) = (Some("0102030405".into()), Some("06".into()));
         let file = capture(&[&one], 7 << 32);
-        let (mut at, mut kinds) = (0, Vec::new());
-        while at < file.len() {
-            let word = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().expect("four bytes"));
-            let length = word(at + 4) as usize;
-            assert_eq!((length % 4, word(at + length - 4) as usize), (0, length));
-            kinds.push(word(at));
-            at += length;
-        }
-        assert_eq!(kinds, [SECTION, INTERFACE, INTERFACE, PACKET]);
+        let mut wanted = Pcapng::new("netengine prove", "");
+        let (sent, arrived) = (wanted.interface("sent"), wanted.interface("arrived"));
+        wanted.packet(sent, 7 << 32, &[1, 2, 3, 4, 5], &comment(&one));
+        wanted.packet(arrived, (7 << 32) + 1, &[6], &comment(&one));
+        assert_eq!(file, wanted.into_bytes());
         let text = String::from_utf8_lossy(&file);
         assert!(text.contains("failed (it <did> not); verdict: drop; rule: counter drop in chain in_neand1"), "{text}");
     }
