@@ -134,7 +134,7 @@ impl Own {
         };
         if let Some(why) = refused(&result) {
             let help = "have an administrator start the daemon, which needs none (`systemctl enable --now netengine.target`), and add you to the \
-                        group netengine; or raise `user.max_user_namespaces`, allow user namespaces to users";
+                        group netengine; or raise `user.max_user_namespaces`, or let users make user namespaces";
             return Err(Unjudged::Run(Failure::new(ProblemKind::Engine, "cannot make a sandbox", why, help)));
         }
         self.worker = Some(worker);

@@ -15,6 +15,31 @@ use crate::wire;
 /// Added to a case's own time before the worker is given up.
 const GRACE: Duration = Duration::from_secs(90);
 
+/// How the answer of a worker begins that could not make its namespaces; it has ended.
+const REFUSED: &str = "this host does not let you make user namespaces";
+
+/// The answer of a worker that could not make its namespaces.
+#[must_use]
+pub fn refusal(error: &io::Error) -> String {
+    let reason = match error.raw_os_error() {
+        // unshare(2): the bound on their number, here or in a namespace around this one.
+        Some(nix::libc::ENOSPC) => "as many are there as user.max_user_namespaces allows, or it is 0",
+        Some(nix::libc::EPERM) => "a setting or a security module forbids it to users without privileges",
+        Some(nix::libc::EINVAL | nix::libc::ENOSYS) => "its kernel is built without them",
+        _ => "it gave another reason",
+    };
+    format!("{REFUSED}: {reason} ({error})")
+}
+
+/// Whether a result is a [`refusal`]: no other worker of this user fares better, and why.
+#[must_use]
+pub fn refused(result: &CaseResult) -> Option<&str> {
+    match result {
+        CaseResult::Unsupported { message } => Some(message.as_str()).filter(|message| message.starts_with(REFUSED)),
+        _ => None,
+    }
+}
+
 /// A running worker of the caller's own.
 #[derive(Debug)]
 pub struct Rootless {

@@ -11,6 +11,7 @@ use std::{
 };
 
 use netengine_lab::{
+    client,
     isolate::{self, Boundary},
     netlink,
     nft::Nft,
@@ -57,7 +58,7 @@ fn start(from_rootd: bool, nft: &std::path::Path, processor: usize) -> io::Resul
     let boundary = match entered {
         Ok(boundary) => boundary,
         Err(error) if from_rootd => return refuse(socket, &format!("rootd cannot make namespaces here: {error}")),
-        Err(error) => return refuse(socket, &format!("this host does not let you make user namespaces: {error}")),
+        Err(error) => return refuse(socket, &client::refusal(&error)),
     };
     match sys::fork_single()? {
         ForkResult::Parent { child } => {
