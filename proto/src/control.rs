@@ -93,6 +93,18 @@ pub struct Desired {
     /// Zones of other worlds, which this one's name servers delegate to theirs.
     #[serde(default)]
     pub delegations: Vec<Delegation>,
+    /// Issuers of worlds that this one is federated with (worldd only).
+    #[serde(default)]
+    pub issuers: Vec<IssuerKeys>,
+}
+
+/// An OpenID issuer and its public keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssuerKeys {
+    /// The issuer, a URL.
+    pub issuer: String,
+    /// Its key set (RFC 7517, section 5) as JSON.
+    pub keys: String,
 }
 
 /// A zone and the name servers of the world it belongs to.
@@ -189,6 +201,9 @@ pub struct Health {
     /// The zones that name servers of other worlds may be delegated (worldd only).
     #[serde(default)]
     pub zones: Vec<Delegation>,
+    /// The world's OpenID issuers (worldd only).
+    #[serde(default)]
+    pub issuers: Vec<IssuerKeys>,
 }
 
 /// How one service is.

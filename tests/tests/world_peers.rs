@@ -270,6 +270,41 @@ fn federated_worlds_trust_each_others_authority_and_peered_ones_do_not() {
     let said = until("beta reads alpha's", || inside(&host, BOB, "beta", back), |said| said.code == 0).json();
     assert_eq!(said["issuer"], "https://auth.platform.alpha/realms/platform");
 
+    // A token of beta's issuer opens alpha's API when alpha's spec says so, and not before; alpha's own opens it then no more.
+    let secret = |person: Person, world: &str| {
+        let args = ["credentials", world, "--kind", "client_secret", "--name", "netengine-api", "--json"];
+        run(&host, person, &args).ok().json()[0]["secret"].as_str().expect("a secret").to_owned()
+    };
+    let token = |person: Person, world: &str| {
+        let uri = format!("https://auth.platform.{world}/realms/platform/protocol/openid-connect/token");
+        let ask = format!(
+            "curl -sSf -u netengine-api:{} -d 'grant_type=client_credentials&scope=netengines:read' {uri}",
+            secret(person, world)
+        );
+        let said = inside(&host, person, world, &ask).ok().json();
+        said["access_token"].as_str().expect("a token").to_owned()
+    };
+    let (hers, his) = (token(ALICE, "alpha"), token(BOB, "beta"));
+    let opens = |token: &str| {
+        let ask = format!(
+            "curl -sS -o /dev/null -w '%{{http_code}}' -H 'Authorization: Bearer {token}' https://api.platform.alpha:8080/v1/world"
+        );
+        inside(&host, BOB, "beta", &ask).ok().out
+    };
+    assert_eq!((opens(&hers).as_str(), opens(&his).as_str()), ("200", "401"));
+    let alpha = spec(&host, "alpha", 1, &federated("world:bob/beta"));
+    let issuer = "operator.auth.issuer=https://auth.platform.beta/realms/platform";
+    run(&host, ALICE, &["up", &alpha, "--up-to", "4", "--set", issuer]).ok();
+    assert_eq!((opens(&hers).as_str(), opens(&his).as_str()), ("401", "200"));
+    // Once bob wants no more than routes, his issuer is nobody's.
+    up(BOB, &spec(&host, "beta", 2, &peered("world:alice/alpha")));
+    let refused = || {
+        let script = "curl -sSk -o /dev/null -w '%{http_code}' -H \"Authorization: Bearer $TOKEN\" https://api.platform.alpha:8080/v1/world";
+        inside(&host, BOB, "beta", &script.replace("$TOKEN", &his)).out
+    };
+    until("his token is refused", refused, |said| said == "401");
+    up(BOB, &spec(&host, "beta", 2, &federated("world:alice/alpha")));
+
     // An authority that is not the one given is nobody's.
     let pem = run(&host, ALICE, &["pki", "root", "alpha"]).ok().out;
     let other = pem.lines().map(|line| format!("{line}\\n")).collect::<String>();

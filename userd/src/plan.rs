@@ -93,6 +93,7 @@ impl Target {
             trust: Trust::default(),
             ands: ands::ands(&spec, up_to, world, leases)?,
             delegations: Vec::new(),
+            issuers: Vec::new(),
         });
         Ok(Self { spec, up_to, network, desired, ntp_addresses, resolvers, prober, peers: Vec::new() })
     }
@@ -103,10 +104,10 @@ impl Target {
     /// [`PlanError`] when they are more than a plan can hold.
     pub fn beside(self, peers: Vec<HeldPeer>) -> Result<Self, PlanError> {
         let network = peers::join(self.network, &peers)?;
-        let delegations = peers::delegations(&peers);
-        let desired = match delegations == self.desired.delegations {
+        let (delegations, issuers) = (peers::delegations(&peers), peers::issuers(&peers));
+        let desired = match (&delegations, &issuers) == (&self.desired.delegations, &self.desired.issuers) {
             true => self.desired,
-            false => revision::named(Desired { delegations, ..self.desired }),
+            false => revision::named(Desired { delegations, issuers, ..self.desired }),
         };
         Ok(Self { network, desired, peers, ..self })
     }
@@ -118,8 +119,11 @@ impl Target {
 
     /// What the router's services are to be once worldd's keys are known.
     pub fn gateway_desired(&self, trust: Trust) -> Desired {
-        let Desired { world, spec, up_to, hosts, ands, delegations, .. } = self.desired.clone();
-        revision::named(Desired { world, spec, up_to, hosts, trust, ands, delegations, ..Desired::default() })
+        let Desired { world, ntp, spec, up_to, hosts, ands, delegations, .. } = self.desired.clone();
+        // Hosts of ANDs ask their router, which is all that some of them reach.
+        let addresses: Vec<IpAddr> = ands.iter().flat_map(ands::router_addresses).collect();
+        let ntp = ntp.filter(|_| !addresses.is_empty()).map(|ntp| NtpService { addresses, ..ntp });
+        revision::named(Desired { world, ntp, spec, up_to, hosts, trust, ands, delegations, ..Desired::default() })
     }
 
     /// Whether the world has a way out.

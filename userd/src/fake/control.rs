@@ -116,5 +116,5 @@ fn health(desired: &Mutex<Desired>, kind: ProcessKind, fake: &FakeRoot) -> Healt
         }
     }
     let trust = if kind == ProcessKind::Worldd && desired.spec.is_some() { trust() } else { Trust::default() };
-    Health { revision: desired.revision.clone(), services, trust, zones: Vec::new() }
+    Health { revision: desired.revision.clone(), services, trust, zones: Vec::new(), issuers: Vec::new() }
 }

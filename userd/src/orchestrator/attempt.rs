@@ -10,7 +10,7 @@ use std::{
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use netengine_proto::{
     api::{Problem, ProblemKind},
-    control::{Delegation, Health},
+    control::Health,
     ids::CallKey,
     root::HeldProcess,
     trust::Trust,
@@ -109,8 +109,8 @@ pub(super) struct Attempt<'a> {
     /// Write steps down, with stored keys. An undo does not: its calls are idempotent by themselves.
     pub is_recorded: bool,
     pub stop: Stop,
-    /// What worldd said last that its clients are to trust, and what zones others may be delegated.
-    pub said: Mutex<(Trust, Vec<Delegation>)>,
+    /// What worldd said last: what its clients are to trust, and what other worlds may use.
+    pub said: Mutex<Health>,
     /// The processes it relies on.
     pub relied: Relied,
 }
@@ -150,8 +150,9 @@ impl Attempt<'_> {
             substrate.millis = Some(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
         }
         let peers = self.target.peers.clone();
-        let (trust, zones) = self.said.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(Success { phases: checked.phases, services: checked.services, trust, peers, zones })
+        let Health { trust, zones, issuers, .. } = self.said.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (phases, services) = (checked.phases, checked.services);
+        Ok(Success { phases, services, trust, peers, zones, issuers })
     }
 
     async fn once(&self, is_again: bool) -> Result<check::Checked, AttemptError> {
@@ -218,12 +219,11 @@ impl Attempt<'_> {
 
     /// What worldd said last that its clients are to trust.
     fn trust(&self) -> Trust {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).trust.clone()
     }
 
     fn learn(&self, health: &Health) {
-        let said = (health.trust.clone(), health.zones.clone());
-        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = said;
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = health.clone();
     }
 
     async fn keys(&self, steps: &[Step]) -> Result<BTreeMap<StepKind, CallKey>, AttemptError> {

@@ -222,9 +222,13 @@ pub(super) async fn whats_wrong(
         Ok(observed) if target.has_gateway() && observed.gateway.health.is_none() => {
             Some("its resolver did not run".to_owned())
         }
-        // New keys of its zones reach the worlds that delegate to them.
-        Ok(observed) if observed.worldd.health.as_ref().is_some_and(|health| health.zones != stored.zones) => {
-            Some("its zones have other keys".to_owned())
+        // New keys of its zones and issuers reach the worlds that it is joined with.
+        Ok(observed)
+            if observed.worldd.health.as_ref().is_some_and(|health| {
+                !target.peers.is_empty() && (&health.zones, &health.issuers) != (&stored.zones, &stored.issuers)
+            }) =>
+        {
+            Some("its zones or issuers have other keys".to_owned())
         }
         // New keys of the world reach its resolver and its vantage hosts by the same way.
         Ok(observed) if steps::plan(&target, &observed, false).len() > 1 => {

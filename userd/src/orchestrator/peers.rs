@@ -40,7 +40,8 @@ impl Other {
         let WorldRef { id, owner, name } = &self.stored.reference;
         let Target { spec, network, .. } = &self.target;
         let (authority, zones) = (self.authority.as_deref(), self.stored.zones.as_slice());
-        Side { world: *id, owner: *owner, name, spec, network, authority, zones }
+        let issuers = self.stored.issuers.as_slice();
+        Side { world: *id, owner: *owner, name, spec, network, authority, zones, issuers }
     }
 }
 
@@ -63,8 +64,8 @@ impl Orchestrator {
             look_up(&mut users, &other.target.spec).await;
         }
         let Target { spec, network, .. } = target;
-        let (name, authority, zones) = (&world.name, None, &[][..]);
-        let own = Side { world: world.id, owner: world.owner, name, spec, network, authority, zones };
+        let (name, authority, zones, issuers) = (&world.name, None, &[][..], &[][..]);
+        let own = Side { world: world.id, owner: world.owner, name, spec, network, authority, zones, issuers };
         let sides: Vec<_> = others.iter().map(Other::side).collect();
         Ok(peers::resolve(&own, &users, &sides))
     }

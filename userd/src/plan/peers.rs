@@ -12,7 +12,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use ipnet::IpNet;
 use netengine_proto::{
     bounded::Bounded,
-    control::{Delegation, NamedHost},
+    control::{Delegation, IssuerKeys, NamedHost},
     ids::{Uid, WorldId},
     limits,
     names::WorldName,
@@ -30,6 +30,8 @@ use super::{network::CORE, network::PlanError};
 
 /// Zones taken of one other world: a top-level domain for each of its own, and the reverse zones of its networks.
 const ZONES: usize = 256;
+/// OpenID issuers taken of one other world.
+const ISSUERS: usize = 64;
 /// Addresses taken of one zone's server.
 const SERVERS: usize = 4;
 
@@ -53,6 +55,8 @@ pub struct Side<'a> {
     pub authority: Option<&'a [u8]>,
     /// The zones that its name servers told of.
     pub zones: &'a [Delegation],
+    /// Its OpenID issuers.
+    pub issuers: &'a [IssuerKeys],
 }
 
 /// A world that a spec names, and how it stands.
@@ -103,6 +107,9 @@ pub struct JoinedPeer {
     /// Its certificate authority, DER, which this world's commands trust: of federated worlds alone.
     #[serde(default)]
     pub authority: Option<Vec<u8>>,
+    /// Its OpenID issuers, of federated worlds alone.
+    #[serde(default)]
+    pub issuers: Vec<IssuerKeys>,
 }
 
 impl Standing {
@@ -194,7 +201,10 @@ fn stands(own: &Side<'_>, peer: (&Peer, PeerMode), other: &Side<'_>, users: &Use
     let mode = if theirs == PeerMode::Federated { mode } else { theirs };
     let zones = sound(other.zones, &networks);
     let authority = other.authority.filter(|_| mode == PeerMode::Federated).map(<[u8]>::to_vec);
-    Standing::Joined(JoinedPeer { world: other.world, owner: other.owner, mode, via, networks, zones, authority })
+    let issuers = other.issuers.iter().filter(|_| mode == PeerMode::Federated).take(ISSUERS);
+    let issuers = issuers.cloned().collect();
+    let (world, owner) = (other.world, other.owner);
+    Standing::Joined(JoinedPeer { world, owner, mode, via, networks, zones, authority, issuers })
 }
 
 /// The zones that can be delegated: what a worldd says may be anything. Their servers lie in the world's own networks, so
@@ -218,6 +228,17 @@ pub(super) fn delegations(peers: &[HeldPeer]) -> Vec<Delegation> {
     for zone in peers.iter().filter_map(|peer| peer.standing.joined()).flat_map(|peer| &peer.zones) {
         if found.iter().all(|known| known.zone != zone.zone) {
             found.push(zone.clone());
+        }
+    }
+    found
+}
+
+/// The issuers of all worlds that one is federated with; of two of a name the first.
+pub(super) fn issuers(peers: &[HeldPeer]) -> Vec<IssuerKeys> {
+    let mut found: Vec<IssuerKeys> = Vec::new();
+    for issuer in peers.iter().filter_map(|peer| peer.standing.joined()).flat_map(|peer| &peer.issuers) {
+        if found.iter().all(|known| known.issuer != issuer.issuer) {
+            found.push(issuer.clone());
         }
     }
     found

@@ -50,6 +50,7 @@ impl World {
             network,
             authority: Some(&AUTHORITY),
             zones: &[],
+            issuers: &[],
         }
     }
 }

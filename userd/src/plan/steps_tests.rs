@@ -23,7 +23,13 @@ fn health(desired: &Desired, trust: Trust) -> Health {
         serving: true,
         detail: String::new(),
     });
-    Health { revision: desired.revision.clone(), services: services.collect(), trust, zones: Vec::new() }
+    Health {
+        revision: desired.revision.clone(),
+        services: services.collect(),
+        trust,
+        zones: Vec::new(),
+        issuers: Vec::new(),
+    }
 }
 
 fn running(target: &Target, trust: Trust) -> Observed {

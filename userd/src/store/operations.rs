@@ -2,7 +2,7 @@
 
 use netengine_proto::{
     api::{OperationState, OperationStatus, PhaseState, PhaseStatus, Problem, ServiceStatus, WorldState},
-    control::Delegation,
+    control::{Delegation, IssuerKeys},
     ids::{CallKey, OperationId, Uid, WorldId},
     names::WorldName,
     trust::Trust,
@@ -106,6 +106,8 @@ pub struct Success {
     pub peers: Vec<HeldPeer>,
     /// The zones that other worlds may be delegated.
     pub zones: Vec<Delegation>,
+    /// Its OpenID issuers, which federated worlds may accept.
+    pub issuers: Vec<IssuerKeys>,
 }
 
 impl Store {
@@ -230,7 +232,7 @@ impl Store {
         change.set_state(id, WorldState::Ready, "").await?;
         change.set_services(id, &success.services).await?;
         change.set_trust(id, &success.trust).await?;
-        change.set_zones(id, &success.zones).await?;
+        change.set_offered(id, &success.zones, &success.issuers).await?;
         let before = change.set_peers(id, &success.peers).await?;
         change.tell_of_peers(operation, &before, &success.peers).await?;
         for part in [Part::Network, Part::Process] {

@@ -13,6 +13,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/0003_and_leases.sql"),
     include_str!("../../../migrations/0004_drift.sql"),
     include_str!("../../../migrations/0005_peers.sql"),
+    include_str!("../../../migrations/0006_issuers.sql"),
 ];
 
 /// Brings the schema up to date.

@@ -2,11 +2,12 @@
 
 use netengine_proto::{
     api::{PhaseState, PhaseStatus, ServiceState, ServiceStatus, WorldState},
-    control::Delegation,
+    control::{Delegation, IssuerKeys},
     ids::{Uid, WorldId},
     names::WorldName,
 };
 use netengine_spec::Spec;
+use serde::de::DeserializeOwned;
 use sqlx::{AnyConnection, Row, any::AnyRow};
 
 use super::{Change, Store, StoreError, quota::Size};
@@ -40,6 +41,8 @@ pub struct World {
     pub peers: Vec<HeldPeer>,
     /// The zones that other worlds may be delegated, as its worldd told when it was last brought up.
     pub zones: Vec<Delegation>,
+    /// Its OpenID issuers, as its worldd told then.
+    pub issuers: Vec<IssuerKeys>,
 }
 
 /// What a list shows of a world.
@@ -123,7 +126,8 @@ impl Store {
         let id = world.id.to_string();
         let mut connection = self.connection().await?;
         let row = sqlx::query(
-            "SELECT id, owner, name, state, detail, spec, up_to, nodes, links, started_at, peers, zones FROM worlds WHERE id = $1",
+            "SELECT id, owner, name, state, detail, spec, up_to, nodes, links, started_at, peers, zones, issuers \
+             FROM worlds WHERE id = $1",
         )
         .bind(id.clone())
         .fetch_optional(&mut *connection)
@@ -141,8 +145,9 @@ impl Store {
             started_at: row.try_get("started_at")?,
             phases,
             services,
-            peers: peers_of(&row)?,
-            zones: zones_of(&row)?,
+            peers: list_of(&row, "peers")?,
+            zones: list_of(&row, "zones")?,
+            issuers: list_of(&row, "issuers")?,
         }))
     }
 }
@@ -236,15 +241,21 @@ impl Change<'_> {
             .bind((!peers.is_empty()).then_some(text))
             .execute(self.sql())
             .await?;
-        peers_of(&row)
+        list_of(&row, "peers")
     }
 
-    /// Sets the zones that other worlds may be delegated.
-    pub(super) async fn set_zones(&mut self, world: WorldId, zones: &[Delegation]) -> Result<(), StoreError> {
-        let text = serde_json::to_string(zones).map_err(|error| StoreError::Value(error.to_string()))?;
-        sqlx::query("UPDATE worlds SET zones = $2 WHERE id = $1")
+    /// Sets what other worlds may use of it: zones to delegate, issuers to accept.
+    pub(super) async fn set_offered(
+        &mut self,
+        world: WorldId,
+        zones: &[Delegation],
+        issuers: &[IssuerKeys],
+    ) -> Result<(), StoreError> {
+        let broken = |error: serde_json::Error| StoreError::Value(error.to_string());
+        sqlx::query("UPDATE worlds SET zones = $2, issuers = $3 WHERE id = $1")
             .bind(world.to_string())
-            .bind((!zones.is_empty()).then_some(text))
+            .bind(serde_json::to_string(zones).map_err(broken)?)
+            .bind(serde_json::to_string(issuers).map_err(broken)?)
             .execute(self.sql())
             .await?;
         Ok(())
@@ -347,16 +358,11 @@ fn state_of(row: &AnyRow) -> Result<WorldState, StoreError> {
     WorldState::parse(&state).ok_or(StoreError::Value(format!("world state {state:?}")))
 }
 
-fn zones_of(row: &AnyRow) -> Result<Vec<Delegation>, StoreError> {
-    let text: Option<String> = row.try_get("zones")?;
-    let zones = text.map(|text| serde_json::from_str(&text)).transpose();
-    Ok(zones.map_err(|error| StoreError::Value(format!("zones of a world: {error}")))?.unwrap_or_default())
-}
-
-fn peers_of(row: &AnyRow) -> Result<Vec<HeldPeer>, StoreError> {
-    let text: Option<String> = row.try_get("peers")?;
-    let peers = text.map(|text| serde_json::from_str(&text)).transpose();
-    Ok(peers.map_err(|error| StoreError::Value(format!("peers of a world: {error}")))?.unwrap_or_default())
+/// A list of a column that may be absent.
+fn list_of<T: DeserializeOwned>(row: &AnyRow, column: &str) -> Result<Vec<T>, StoreError> {
+    let text: Option<String> = row.try_get(column)?;
+    let list = text.map(|text| serde_json::from_str(&text)).transpose();
+    Ok(list.map_err(|error| StoreError::Value(format!("{column} of a world: {error}")))?.unwrap_or_default())
 }
 
 pub(super) fn spec_of(row: &AnyRow) -> Result<Option<Spec>, StoreError> {

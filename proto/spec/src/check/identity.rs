@@ -1,6 +1,7 @@
 //! Sections `identity_platform`, `identity_inworld` and `operator.auth`.
 
 use super::{Check, ORGS};
+use crate::model::PeerMode;
 
 pub(super) fn check(check: &mut Check) {
     let spec = check.spec;
@@ -29,7 +30,9 @@ pub(super) fn check(check: &mut Check) {
     let issuer = format!("https://{}/realms/{}", platform.canonical_name, platform.realm_name);
     let is_other =
         spec.operator.auth.issuer.as_ref().is_some_and(|given| given.as_str().trim_end_matches('/') != issuer);
-    if is_other && check.trusts("identity_platform") {
+    // A federated world may have it.
+    let is_federated = spec.gateway_portal.cross_world.joins().any(|(_, mode)| mode == PeerMode::Federated);
+    if is_other && !is_federated && check.trusts("identity_platform") {
         let message = "tokens of this issuer are not the platform realm's; nobody in the world can get one".to_owned();
         check.warn("operator.auth.issuer", message, Some(format!("the platform's issuer is {issuer}")));
     }

@@ -244,8 +244,9 @@ async fn secrets_are_kept_as_they_are_and_go_with_their_world() {
 
         assert_eq!(store.trust(world.id).await.expect("read"), Default::default());
         let trust = crate::fake::trust();
-        let (phases, services, peers, zones) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let success = super::operations::Success { phases, services, trust: trust.clone(), peers, zones };
+        let (phases, services, peers) = (Vec::new(), Vec::new(), Vec::new());
+        let (zones, issuers) = (Vec::new(), Vec::new());
+        let success = super::operations::Success { phases, services, trust: trust.clone(), peers, zones, issuers };
         store.finish_up(&operation, &success).await.expect("done");
         assert_eq!(store.trust(world.id).await.expect("read"), trust);
 

@@ -14,6 +14,7 @@
 pub mod authorize;
 pub mod client;
 pub mod exchange;
+pub mod foreign;
 pub mod form;
 pub mod from_spec;
 pub mod grant;

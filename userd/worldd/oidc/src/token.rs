@@ -18,13 +18,13 @@ use crate::{
 };
 
 /// Media type of access tokens: keeps ID and logout tokens from being taken for one.
-const ACCESS: &str = "at+jwt";
+pub(crate) const ACCESS: &str = "at+jwt";
 /// Media type of ID tokens.
 const ID: &str = "JWT";
 /// Media type of logout tokens.
 const LOGOUT: &str = "logout+jwt";
 /// How much later than now a token may claim to be made, seconds: clocks of one world differ a little.
-const SKEW_S: u64 = 60;
+pub(crate) const SKEW_S: u64 = 60;
 
 impl From<KeyError> for Refusal {
     fn from(_: KeyError) -> Self {

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use netengine_oidc::{from_spec::API_CLIENT, provider::Provider, token::open_access};
+use netengine_oidc::{foreign::ForeignIssuer, from_spec::API_CLIENT, provider::Provider, token::open_access};
 use netengine_proto::control::ServiceHealth;
 use netengine_spec::Spec;
 use serde_json::{Value, json};
@@ -22,6 +22,8 @@ const MAX_TOKEN: usize = 16 * 1024;
 /// What a request is judged and answered by.
 pub struct Api {
     providers: Vec<Arc<Provider>>,
+    /// Issuers of federated worlds, which count when the spec names one of them.
+    foreign: Vec<ForeignIssuer>,
     issuer: String,
     scope: String,
     name: String,
@@ -29,16 +31,21 @@ pub struct Api {
 }
 
 impl Api {
-    /// The API of this world. Tokens are read with the keys of these providers; one of them is the issuer wanted.
-    pub fn new(spec: &Spec, providers: Vec<Arc<Provider>>) -> Arc<Self> {
+    /// The API of this world. Tokens are read with the keys of these providers, or of an issuer of a world that this one is
+    /// federated with; one of them is the issuer wanted.
+    pub fn new(spec: &Spec, providers: Vec<Arc<Provider>>, mut foreign: Vec<ForeignIssuer>) -> Arc<Self> {
         let platform = &spec.identity_platform;
         let issuer = match &spec.operator.auth.issuer {
             Some(issuer) => issuer.to_string(),
             None => format!("https://{}/realms/{}", platform.canonical_name, platform.realm_name),
         };
+        // Of an issuer that is this world's own, the keys of another world say nothing.
+        let own =
+            [&platform.canonical_name, &spec.identity_inworld.canonical_name].map(|name| format!("https://{name}/"));
+        foreign.retain(|foreign| !own.iter().any(|own| foreign.issuer().starts_with(own)));
         let scope = spec.operator.auth.required_scope.to_string();
         let name = spec.name().to_string();
-        Arc::new(Self { providers, issuer, scope, name, world: RwLock::new(Value::Null) })
+        Arc::new(Self { providers, foreign, issuer, scope, name, world: RwLock::new(Value::Null) })
     }
 
     /// What is told from now on.
@@ -92,6 +99,8 @@ impl Api {
                 (realm.issuer == self.issuer).then_some(access)
             })?
         });
+        let foreign = || self.foreign.iter().find(|foreign| foreign.issuer() == self.issuer)?.open(token, unix());
+        let access = access.or_else(foreign);
         let is_meant = |access: &netengine_oidc::token::Access| match access.claims.get("aud") {
             Some(Value::String(one)) => one == API_CLIENT,
             Some(Value::Array(all)) => all.iter().any(|one| one == API_CLIENT),

@@ -2,11 +2,11 @@
 
 use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
-use netengine_oidc::from_spec;
+use netengine_oidc::{foreign::ForeignIssuer, from_spec, provider::Provider};
 use netengine_pki::http::{publication_router, router as acme_router};
 use netengine_proto::{
     bounded::Bounded,
-    control::{ControlReply, Delegation, Desired, Health, ServiceHealth},
+    control::{ControlReply, Delegation, Desired, Health, IssuerKeys, ServiceHealth},
     trust::Trust,
 };
 use netengine_spec::{
@@ -33,6 +33,8 @@ use super::{
 const HTTPS: u16 = 443;
 /// The port where certificates and lists of revoked ones are published.
 const HTTP: u16 = 80;
+/// Issuers that are told.
+const ISSUERS: usize = 64;
 /// Who issues and names certificates.
 const PKI: u8 = 3;
 /// Who people of the platform are.
@@ -144,16 +146,21 @@ impl World {
             },
         );
         self.send_couriers();
-        let endpoints = self.endpoints(spec, up_to);
+        let endpoints = self.endpoints(spec, desired);
         self.https.apply(endpoints, self.pki.issuer(), pki::renewal(spec)).await;
         let issuer = self.pki.issuer().ok().filter(|_| up_to >= PKI);
         self.resolver.apply(spec, issuer).await;
     }
 
     /// Everything over HTTPS that is wanted up to this phase.
-    fn endpoints(&mut self, spec: &Spec, up_to: u8) -> Vec<Endpoint> {
+    fn endpoints(&mut self, spec: &Spec, desired: &Desired) -> Vec<Endpoint> {
+        let up_to = desired.up_to;
         let (platform, inworld) = (self.platform.provider(), self.inworld.provider());
-        let api = Api::new(spec, [&platform, &inworld].into_iter().flatten().cloned().collect());
+        let foreign = desired.issuers.iter().filter_map(|foreign| {
+            let keys = serde_json::from_str(&foreign.keys).ok()?;
+            Some(ForeignIssuer::new(&foreign.issuer, &keys))
+        });
+        let api = Api::new(spec, [&platform, &inworld].into_iter().flatten().cloned().collect(), foreign.collect());
         let who = || registry::authenticate(platform.clone(), inworld.clone());
         let registries = &self.registries;
         let mut all = Vec::new();
@@ -241,7 +248,19 @@ impl World {
         let dns_root = Bounded::new(self.dns.anchors()).unwrap_or_default();
         let trust = Trust { certificates, dns_root };
         let zones = self.zones.clone();
-        Health { revision: self.revision.clone(), services: self.services(), trust, zones }
+        Health { revision: self.revision.clone(), services: self.services(), trust, zones, issuers: self.issuers() }
+    }
+
+    /// The issuers of both providers with their keys.
+    fn issuers(&self) -> Vec<IssuerKeys> {
+        let providers = [self.platform.provider(), self.inworld.provider()].into_iter().flatten();
+        let of = |provider: Arc<Provider>| {
+            let told =
+                |name: String| provider.read(&name, |realm| (realm.issuer.clone(), realm.keys.jwks().to_string()));
+            let all = provider.realm_names().into_iter().filter_map(told);
+            all.map(|(issuer, keys)| IssuerKeys { issuer, keys }).collect::<Vec<_>>()
+        };
+        providers.flat_map(of).take(ISSUERS).collect()
     }
 
     fn services(&self) -> Vec<ServiceHealth> {
