@@ -171,6 +171,19 @@ fn suites_are_validated_with_their_places_and_nothing_is_read_from_the_disk() {
     let (status, told) = curl(&host, ALICE, &format!("-X POST {} {API}/validate", request(&host, &wrong)));
     let told: Value = serde_json::from_str(&told).expect("JSON");
     assert_eq!((status, &told["diagnostics"][0]["line"]), (422, &json!(12)), "{told}");
+    // A kernel reads the rulesets: nft's message has its place in the file.
+    let unloadable =
+        SUITE.replace("tcp dport 22 accept", "tcp dport 22 acept").replace("load_error: syntax", "load_error: other");
+    let (status, told) = curl(&host, ALICE, &format!("-X POST {} {API}/validate", request(&host, &unloadable)));
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    let places: Vec<_> =
+        told["diagnostics"].as_array().expect("a list").iter().map(|at| (&at["line"], &at["column"])).collect();
+    assert_eq!((status, &places[0]), (422, &(&json!(7), &json!(24))), "{told}");
+    assert_eq!((places.len(), places[places.len() - 1].0), (2, &json!(23)), "{told}");
+    assert!(
+        told["diagnostics"][0]["message"].as_str().is_some_and(|message| message.contains("syntax error")),
+        "{told}"
+    );
     let file = "- {name: x, rules_file: /etc/passwd, packets: [{dst_port: 1}]}";
     let (status, told) = curl(&host, ALICE, &format!("-X POST {} {API}/tests", request(&host, file)));
     assert!(status == 422 && told.contains("did not come with the request"), "{told}");
@@ -439,5 +452,79 @@ fn hostile_rulesets_reach_nothing_of_the_host() {
         assert!(!out.contains("root:"), "{out}");
     }
     before.assert_unchanged(&host.snapshot());
+    nothing_left(&host);
+}
+
+#[test]
+fn who_can_make_no_user_namespace_is_told_so_and_the_daemon_judges() {
+    let host = host_with("");
+    let file = host.file("suite.yaml", SUITE);
+    // The setting is that of the user namespace in which it is written.
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+    let run = |words: &[&str]| {
+        let mut command = host.command(ALICE, "/usr/bin/unshare");
+        command.args(["--user", "--map-root-user", "sh", "-c", script, "sh"]).arg(format!("{BIN}/netengine"));
+        told(&command.args(["test", &file]).args(words).stdin(Stdio::null()).output().expect("unshare runs"))
+    };
+    let (code, out, error) = run(&["--rootless"]);
+    assert_eq!(code, Some(4), "{out}{error}");
+    for told in ["error: cannot make a sandbox", "user.max_user_namespaces allows, or it is 0", "start the daemon"] {
+        assert!(error.contains(told), "{told}: {error}");
+    }
+    let (code, out, error) = run(&["--json"]);
+    assert_eq!((code, report(&out)["summary"]["passed"].as_u64()), (Some(0), Some(3)), "{out}{error}");
+    nothing_left(&host);
+}
+
+/// Rules of a suite's case, each line of it indented.
+fn with_rules(rules: &str, packet: &str) -> String {
+    let rules: String = rules.lines().map(|line| format!("    {line}\n")).collect();
+    format!("- name: x\n  rules: |\n{rules}  packets: [{packet}]\n")
+}
+
+#[test]
+fn large_and_hostile_texts_are_judged_or_refused_while_others_tests_go_on() {
+    let host = host_with("");
+    host.file("suite.yaml", "");
+    let bobs_file = host.file("bob.yaml", SUITE);
+    let before = host.foreign();
+    let daemons = ["netengine-rootd", "netengine-userd", "netengine-lab"].map(|name| host.daemon_pid(name));
+    let lines = |count: u32, line: &dyn Fn(u32) -> String| (0..count).map(line).collect::<String>();
+    let chain = "table inet t {\n chain i {\n  type filter hook input priority 0;\n";
+    let rules = lines(10_000, &|number| format!("  tcp dport {} drop\n", 1 + number));
+    let rules = format!("{chain}{rules} }}\n}}\n");
+    let elements = lines(100_000, &|number| {
+        let [_, b, c, d] = (number + 1).to_be_bytes();
+        format!("10.{b}.{c}.{d}, ")
+    });
+    let named = format!("table inet t {{\n set s {{ type ipv4_addr; elements = {{ {elements} }}; }}\n}}\n");
+    let named = format!("{named}{chain}  ip saddr @s drop\n }}\n}}\n");
+    let long = format!("# {}\n", "x".repeat(1_000)).repeat(16_000);
+    let too_long = format!("# {}\n", "x".repeat(1_000)).repeat(17_000);
+    let deep = "table ip t { chain c { ".repeat(5_000);
+    let parentheses = format!("table ip t {{ chain c {{ meta mark set {}1 accept; }}; }}", "(".repeat(200_000));
+    let packet = "{dst_port: 80, expected_verdict: DROP}";
+    let cases = [
+        ("10,000 rules", with_rules(&rules, packet), 0, "1 passed"),
+        ("100,000 elements", with_rules(&named, packet), 0, "1 passed"),
+        ("16 MiB", with_rules(&long, "{dst_port: 80}"), 0, "1 passed"),
+        ("more than 16 MiB", with_rules(&too_long, packet), 2, "more than 16777216"),
+        ("deep", with_rules(&deep, packet), 1, "cannot load the ruleset"),
+        ("a crash of the parser", with_rules(&parentheses, packet), 1, "cannot load the ruleset"),
+        ("NUL", "- {rules: \"table ip t {\\0}\", packets: [{}]}".to_owned(), 1, "NUL byte"),
+        ("flush", with_rules("flush ruleset", packet), 1, "expected DROP"),
+    ];
+    for (name, suite, wanted, message) in cases {
+        std::thread::scope(|scope| {
+            let bob = scope.spawn(|| told(&host.cli(BOB, &["test", &bobs_file, "--json"])));
+            let (code, out, error) = test(&host, ALICE, &suite, &[]);
+            assert_eq!(code, Some(wanted), "{name}: {out}{error}");
+            assert!(out.contains(message) || error.contains(message), "{name}: {out}{error}");
+            let (code, out, error) = bob.join().expect("ends");
+            assert_eq!(code, Some(0), "beside {name}: {out}{error}");
+        });
+    }
+    before.assert_unchanged(&host.snapshot());
+    assert_eq!(daemons, ["netengine-rootd", "netengine-userd", "netengine-lab"].map(|name| host.daemon_pid(name)));
     nothing_left(&host);
 }
