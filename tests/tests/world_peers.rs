@@ -110,7 +110,8 @@ fn reaches(host: &Host, person: Person, world: &str, net: u8) -> bool {
 fn router(host: &Host, net: u8) -> String {
     let script = "ip link; ip address; ip route show table all; ip -6 route show table all; \
                   ip rule; ip -6 rule; nft list ruleset | sed 's/packets [0-9]* bytes [0-9]*//'";
-    let seen = in_namespace_of(host, &format!("10.{net}.0.1"), script);
+    // Addresses of links settle by themselves (duplicate address detection).
+    let seen = in_namespace_of(host, &format!("10.{net}.0.1"), script).replace(" tentative", "");
     // What counts down while one looks.
     let steady = seen.lines().filter(|line| !line.contains("valid_lft") && !line.contains("ff00::/8"));
     steady.map(|line| line.split(" expires ").next().unwrap_or(line)).collect::<Vec<_>>().join("\n")

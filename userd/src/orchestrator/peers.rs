@@ -101,6 +101,10 @@ impl Orchestrator {
     /// How the worlds stand now that the spec in force names, when that is not how this world was brought up beside them.
     pub(super) async fn stands_otherwise(&self, stored: &World) -> Result<Option<Vec<HeldPeer>>, StoreError> {
         let Some(spec) = stored.spec.clone() else { return Ok(None) };
+        // Most worlds are for themselves.
+        if spec.gateway_portal.cross_world.joins().next().is_none() {
+            return Ok((!stored.peers.is_empty()).then(Vec::new));
+        }
         let world = &stored.reference;
         let leases = self.store().leases(world).await?;
         let target = Target::new(spec, stored.up_to, world.id, world.owner, Vec::new(), &leases);
