@@ -327,16 +327,30 @@ impl<'de> Deserialize<'de> for Bytes {
 
 impl<'de> Deserialize<'de> for Counter {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "must be a number of packets, or `{NAME: PACKETS}`")]
-        enum Either {
-            OfRule(u64),
-            Named(BTreeMap<String, u64>),
+        // Names are asked for as texts, so that `n` and `y` are no truth values.
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Counter;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of packets, or `{NAME: PACKETS}`")
+            }
+
+            fn visit_u64<E: de::Error>(self, packets: u64) -> Result<Counter, E> {
+                Ok(Counter::OfRule(packets))
+            }
+
+            fn visit_i64<E: de::Error>(self, packets: i64) -> Result<Counter, E> {
+                u64::try_from(packets).map(Counter::OfRule).map_err(|_| E::custom("a counter is 0 or more"))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Counter, A::Error> {
+                BTreeMap::deserialize(MapAccessDeserializer::new(map)).map(Counter::Named)
+            }
         }
-        Ok(match Either::deserialize(deserializer)? {
-            Either::OfRule(packets) => Self::OfRule(packets),
-            Either::Named(packets) => Self::Named(packets),
-        })
+
+        deserializer.deserialize_any(Either)
     }
 }
 
