@@ -15,7 +15,7 @@
 //! `netengine-lab.service` runs it as `--role lab`, the same way, and serves userd: what it starts may make user namespaces.
 //! `netengine-uplink.service` runs it as `--role uplink`, without any capability: steps 1 to 4, then it serves brokers.
 //!
-//! No thread exists before step 9 in any of them.
+//! No thread exists before step 9 in any of them, but for those of the probe worker, which it starts while it locks itself in.
 
 use std::{
     io,
@@ -45,7 +45,9 @@ use crate::{
         channel::{Channel, MESSAGE_BYTES},
         lab,
         message::SpawnRequest,
-        net, ns, probe, spawn, watch,
+        net, ns, probe,
+        probe_close::Closers,
+        spawn, watch,
     },
 };
 
@@ -145,8 +147,8 @@ fn start_workers(config: &Config) -> Outcome<Sockets> {
     fork_worker(probe_end, |channel| {
         process::set_name(c"ne-rootd-probe");
         process::stay_on_this_processor()?;
-        sandbox::lock_probe()?;
-        Ok(probe::run(channel))
+        let closers = sandbox::lock_probe(Closers::start)?;
+        Ok(probe::run(channel, &closers))
     })?;
     Ok(Sockets { net, ns, spawn, watch, probe })
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::IpAddr,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use netengine_packet::{build::Ether, nonce::Nonce, read};
@@ -28,8 +29,45 @@ use crate::{
 };
 
 /// First source port and echo identifier, and how many there are: what programs do not use by themselves, so that an answer
-/// finds nobody (net.ipv4.ip_local_port_range begins at 32768).
-const PORTS: (u16, u16) = (20_000, 12_000);
+/// finds nobody (net.ipv4.ip_local_port_range begins at 32768). The one before the first is the sentinels'.
+const PORTS: (u16, u64) = (20_000, 12_000);
+/// Each batch begins a further port after this, milliseconds. All ports are through after 192 s; the kernel keeps what a probe began
+/// for 120 s at most (net.netfilter.nf_conntrack_tcp_timeout_syn_sent, and of UDP's `timeout_stream`).
+const PORT_MS: u64 = 16;
+
+/// Source ports and echo identifiers, one for each batch, and further ones where it has a flow more than once: of a flow that was tried before, the kernel may still hold the connection, and
+/// would let its next packet pass as a part of it, whatever the policy says of new ones by now.
+#[derive(Debug, Default)]
+pub struct Runs {
+    last: u64,
+}
+
+impl Runs {
+    /// The number of the first of `count` ports at `now_ms`, milliseconds since 1970: so a new broker does not take what the one
+    /// before it took. A batch waits for the closing of its sockets, which takes most of [`PORT_MS`].
+    fn take(&mut self, now_ms: u64, count: u64) -> u64 {
+        let first = (now_ms / PORT_MS).max(self.last + 1);
+        self.last = first + count.saturating_sub(1);
+        first
+    }
+}
+
+/// The port with this number.
+fn port(number: u64) -> u16 {
+    PORTS.0 + (number % PORTS.1) as u16
+}
+
+/// For each flow, how many equal ones are before it: they must not be one connection either.
+fn repeated(flows: &[FlowProbe]) -> Vec<u64> {
+    let mut known = HashMap::new();
+    let before = flows.iter().map(|flow| {
+        // Whoever sends it, the kernel tells connections apart by what is on the wire.
+        let count = known.entry((flow.source, flow.to, flow.kind)).or_insert(0);
+        *count += 1;
+        *count - 1
+    });
+    before.collect()
+}
 
 /// A batch before it is sent.
 struct Batch {
@@ -54,10 +92,13 @@ impl Broker {
         flows: &[FlowProbe],
     ) -> Result<Vec<FlowSeen>, RootError> {
         let Some((_, plan)) = &held.plan else { return Err(RootError::NotFound) };
-        let batch = batch(plan, flows, u16::from_ne_bytes(random()), u16::from_ne_bytes(random()))?;
         let router = held.nodes.get(&Node::Gateway).ok_or(RootError::NotFound)?;
         let gateway = plan.nodes.iter().find(|node| node.node == Node::Gateway).ok_or(RootError::NotFound)?;
-        let _one = self.workers.proving.lock().await;
+        let mut runs = self.workers.proving.lock().await;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let ports = repeated(flows).into_iter().max().map_or(1, |most| most + 1);
+        let first_port = runs.take(u64::try_from(now.as_millis()).unwrap_or(0), ports);
+        let batch = batch(plan, flows, u16::from_ne_bytes(random()), first_port)?;
         let rules = match NodePolicy::of(plan, gateway) {
             Some(policy) => {
                 let request = NetRequest::Rules { slot: router.slot, world: world.id, policy };
@@ -146,7 +187,7 @@ impl Batch {
 }
 
 /// What is sent for these flows, links first used first.
-fn batch(plan: &NetworkPlan, flows: &[FlowProbe], first_nonce: u16, first_port: u16) -> Result<Batch, RootError> {
+fn batch(plan: &NetworkPlan, flows: &[FlowProbe], first_nonce: u16, first_port: u64) -> Result<Batch, RootError> {
     let mut batch = Batch { links: Vec::new(), ears: Vec::new(), shots: Vec::new(), places: Vec::new() };
     let mut known = BTreeMap::new();
     let mut nonce = Nonce::new(first_nonce).unwrap_or(Nonce::FIRST);
@@ -154,7 +195,7 @@ fn batch(plan: &NetworkPlan, flows: &[FlowProbe], first_nonce: u16, first_port: 
     // Where frames that leave the world arrive.
     let uplink = plan.cables.iter().flat_map(|cable| [&cable.a, &cable.b]).find(|end| end.node == Node::Uplink);
     let uplink = uplink.map(|end| path::Place { node: &end.node, link: &end.name, mac: end.mac });
-    for (number, probe) in flows.iter().enumerate() {
+    for (probe, repeated) in flows.iter().zip(repeated(flows)) {
         let sender = sender(plan, probe)?;
         let link = batch.link(&mut known, sender);
         let owner = path::owner(plan, probe.to);
@@ -176,14 +217,15 @@ fn batch(plan: &NetworkPlan, flows: &[FlowProbe], first_nonce: u16, first_port: 
             batch.link(&mut known, receiver);
         }
         let ether = Ether { src: sender.mac.octets(), dst: hop.mac.octets() };
-        let port = PORTS.0 + (u32::from(first_port) + number as u32).rem_euclid(PORTS.1.into()) as u16;
         let frame = match probe.kind {
             ProbeKind::Claim(said) => {
                 let stranger = path::stranger(plan, probe.source).unwrap_or(probe.to);
                 let setting = Setting { ether, own: probe.source, router: probe.to, stranger };
                 claim(said, setting, nonce).ok_or(RootError::Refused)?
             }
-            kind => flow(probe.source, probe.to, kind, port, ether, nonce).ok_or_else(too_long)?,
+            kind => {
+                flow(probe.source, probe.to, kind, port(first_port + repeated), ether, nonce).ok_or_else(too_long)?
+            }
         };
         let arrives = receiver.is_some();
         let shot = Shot { link, frame, nonce: nonce.number(), to: probe.to, way, arrives, sentinel: false };
@@ -196,7 +238,7 @@ fn batch(plan: &NetworkPlan, flows: &[FlowProbe], first_nonce: u16, first_port: 
         let Some(to) = path::router(plan, &node, source) else { continue };
         let Some(hop) = path::next_hop(plan, &node, source, to) else { continue };
         let ether = Ether { src: mac.octets(), dst: hop.mac.octets() };
-        let frame = flow(source, to, ProbeKind::Icmp, PORTS.0, ether, nonce).ok_or_else(too_long)?;
+        let frame = flow(source, to, ProbeKind::Icmp, PORTS.0 - 1, ether, nonce).ok_or_else(too_long)?;
         let (nonce_of, way) = (nonce.number(), Way::Routed);
         batch.shots.push(Shot { link, frame, nonce: nonce_of, to, way, arrives: false, sentinel: true });
         nonce = nonce.next();
@@ -227,4 +269,52 @@ fn sender<'a>(plan: &'a NetworkPlan, probe: &FlowProbe) -> Result<path::Place<'a
         return Err(RootError::Refused);
     }
     path::sender(plan, &probe.from, probe.source).ok_or(RootError::Refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use netengine_packet::read;
+    use netengine_proto::net::Port;
+
+    use super::*;
+
+    /// How long the kernel may keep a connection that a probe began (`PORT_MS`), milliseconds.
+    const KEPT_MS: u64 = 120_000;
+
+    #[test]
+    fn no_batch_takes_a_port_whose_connections_may_be_held_still() {
+        // Batches as fast as they can be, as a mutation test makes them; then a new broker, which knows nothing of the one before.
+        for (pace, restart) in [(13, None), (250, None), (40, Some(500)), (5_000, Some(7))] {
+            let (mut runs, mut now, mut taken) = (Runs::default(), 123_456, HashMap::new());
+            for number in 0..15_000 {
+                if Some(number) == restart {
+                    runs = Runs::default();
+                }
+                let port = port(runs.take(now, 1));
+                assert!((PORTS.0..32_000).contains(&port), "{port}");
+                let before: Option<u64> = taken.insert(port, now);
+                assert!(before.is_none_or(|before| now - before > KEPT_MS), "{port} at {before:?} and {now}");
+                now += pace;
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_has_its_port_and_the_same_flow_again_the_next_and_sentinels_have_theirs() {
+        let plan = crate::plan::tests::plan(2);
+        let (source, to) = ([10, 0, 0, 2].into(), [10, 0, 0, 3].into());
+        let from = path::owner(&plan, source).expect("a host").node.clone();
+        let probe = |kind| FlowProbe { from: from.clone(), source, to, kind };
+        let kinds = [ProbeKind::Icmp, ProbeKind::Udp(Port::new(9).expect("a port")), ProbeKind::Icmp];
+        let batch = batch(&plan, &kinds.map(probe), 1, PORTS.1 - 1).expect("a batch");
+        let port = |shot: &Shot| {
+            let packet = read::frame_packet(&shot.frame).expect("a packet");
+            // An echo's identifier follows type, code and checksum behind a header of 20 bytes (RFC 792).
+            let echo = || u16::from_be_bytes(shot.frame[14 + 20 + 4..][..2].try_into().expect("two bytes"));
+            (shot.sentinel, packet.transport.ports().map_or_else(echo, |(source, _)| source))
+        };
+        let ports: Vec<_> = batch.shots.iter().map(port).collect();
+        let last = PORTS.0 + PORTS.1 as u16 - 1;
+        assert_eq!(ports, [(false, last), (false, last), (false, PORTS.0), (true, PORTS.0 - 1)]);
+    }
 }

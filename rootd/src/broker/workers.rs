@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::{
     client::{Client, Gone},
+    prove::Runs,
     watch::Watch,
 };
 use crate::{
@@ -47,7 +48,7 @@ pub struct Workers {
     spawn: Client<SpawnRequest, SpawnReply>,
     probe: Client<ProbeRequest, ProbeReply>,
     /// Proofs run one after the other: the probe worker keeps the links of one batch.
-    pub proving: tokio::sync::Mutex<()>,
+    pub proving: tokio::sync::Mutex<Runs>,
     /// The one that hears of changes.
     pub watch: Watch,
     /// Notified when any worker is gone.

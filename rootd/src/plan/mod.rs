@@ -10,4 +10,4 @@ pub mod tag;
 pub mod uplink;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -53,7 +53,7 @@ fn end(node: Node, name: IfName, last: u8, bridge: Option<IfName>, addresses: Ve
 }
 
 /// One router with one bridge, `hosts` hosts on it.
-fn plan(hosts: u8) -> NetworkPlan {
+pub(crate) fn plan(hosts: u8) -> NetworkPlan {
     let bridge = IfName::numbered("br", 0);
     let via = "10.0.0.1".parse().expect("an address");
     let default = Route { to: "0.0.0.0/0".parse().expect("a prefix"), via };

@@ -97,14 +97,17 @@ pub fn lock_watch() -> io::Result<()> {
     seccomp::install(seccomp::Role::Watch)
 }
 
-/// The probe worker: nothing at all; the sockets it sends and hears by were opened by the ns worker.
+/// The probe worker: nothing at all; the sockets it sends and hears by were opened by the ns worker. `threads` starts its threads, which
+/// no system call is left for afterwards; they have what the others had taken from them before, and the filter with all.
 ///
 /// # Errors
-/// As [`lock_broker`].
-pub fn lock_probe() -> io::Result<()> {
+/// As [`lock_broker`], or when the threads do not start.
+pub fn lock_probe<T>(threads: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     caps::keep(&[])?;
     landlock::restrict(&[])?;
-    seccomp::install(seccomp::Role::Probe)
+    let started = threads()?;
+    seccomp::install_on_all_threads(seccomp::Role::Probe)?;
+    Ok(started)
 }
 
 /// An uplink's relay: its sockets were opened before, and passt(1) was started before; it may end that one by its descriptor.

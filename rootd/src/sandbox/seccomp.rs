@@ -60,6 +60,15 @@ pub fn install(role: Role) -> io::Result<()> {
     seccompiler::apply_filter(&program).map_err(io::Error::other)
 }
 
+/// As [`install`], on every thread of the process.
+///
+/// # Errors
+/// As [`install`]; also when a thread has another filter.
+pub fn install_on_all_threads(role: Role) -> io::Result<()> {
+    let program = compile(role).map_err(io::Error::other)?;
+    seccompiler::apply_filter_all_threads(&program).map_err(io::Error::other)
+}
+
 fn compile(role: Role) -> Result<BpfProgram, seccompiler::BackendError> {
     let (listed, otherwise) = match role {
         Role::Spawn => (SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow),

@@ -1,5 +1,5 @@
-//! The processes that do what the broker decided. Each is single-threaded, reads one request at a time from its
-//! socketpair, and ends when the broker's end closes.
+//! The processes that do what the broker decided. Each works in a single thread, reads one request at a time from its
+//! socketpair, and ends when the broker's end closes. The probe worker has further threads, which close sockets and nothing else.
 
 pub mod attendant;
 pub mod channel;
@@ -11,6 +11,7 @@ pub mod message;
 pub mod net;
 pub mod ns;
 pub mod probe;
+pub mod probe_close;
 pub mod probe_judge;
 pub mod spawn;
 mod subject;

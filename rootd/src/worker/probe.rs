@@ -20,6 +20,7 @@ use nix::{
 use super::{
     channel::Channel,
     message::{Failure, ProbeBatch, ProbeReply, ProbeRequest},
+    probe_close::Closers,
     probe_judge::{Ear, Judge, ShotSeen},
 };
 
@@ -31,7 +32,7 @@ const RECEIVE_BYTES: usize = 16 << 10;
 const TURN: usize = 4096;
 
 /// Serves until the broker is gone.
-pub fn run(mut channel: Channel) -> ExitCode {
+pub fn run(mut channel: Channel, closers: &Closers) -> ExitCode {
     let mut links: Vec<OwnedFd> = Vec::new();
     while let Ok(Some((request, fds))) = channel.receive::<ProbeRequest>() {
         let reply = match request {
@@ -43,7 +44,10 @@ pub fn run(mut channel: Channel) -> ExitCode {
                 let links = std::mem::take(&mut links);
                 match fds.into_iter().next() {
                     Some(traces) if links.len() == batch.ears.len() => {
-                        ProbeReply::Seen(Sockets { traces, links }.prove(batch))
+                        let sockets = Sockets { traces, links };
+                        let seen = sockets.prove(batch);
+                        closers.close(sockets.links);
+                        ProbeReply::Seen(seen)
                     }
                     _ => ProbeReply::Failed(Failure {
                         operation: Operation::ProveFlows,
