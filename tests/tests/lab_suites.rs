@@ -5,6 +5,11 @@ use std::{
     process::{Output, Stdio},
 };
 
+#[path = "lab_suites/readers.rs"]
+mod readers;
+#[path = "lab_suites/tools.rs"]
+mod tools;
+
 use netengine_tests::{ALICE, BIN, DEADLINE, Host, signal};
 use serde_json::Value;
 
@@ -279,7 +284,7 @@ fn mutants_that_no_case_notices_are_told() {
     let host = Host::bare();
     let (code, out, error) = test(&host, TWO_RULES, &["--mutate"]);
     assert_eq!(code, Some(1), "{out}{error}");
-    assert!(out.contains("4 mutants, 2 unnoticed"), "{out}");
+    assert!(out.contains("5 mutants, 2 unnoticed"), "{out}");
     assert!(out.contains("suite.yaml:7:9: no case notices that `tcp dport 443 accept` is removed"), "{out}");
     let more = format!("{TWO_RULES}    - {{dst_port: 443, expected_verdict: ACCEPT}}\n");
     let (code, out, _) = test(&host, &more, &["--mutate"]);
@@ -298,8 +303,8 @@ fn two_rulesets_are_compared_packet_by_packet() {
         out.contains("ACCEPT became DROP") && out.contains("DROP became ACCEPT  by `tcp dport 81 accept`"),
         "{out}"
     );
-    let same =
-        "table inet filter { chain input { type filter hook input priority 0; policy drop; tcp dport 80 accept; } }";
+    let same = "table inet filter { chain input { type filter hook input priority 0; policy drop
+        tcp dport { 80, 443 } accept; } }";
     let same = host.file("same.nft", same);
     let (code, out, _) = test(&host, TWO_RULES, &["--diff", &same]);
     assert_eq!(code, Some(0), "{out}");
