@@ -10,6 +10,7 @@ pub mod events;
 mod gate;
 mod leases;
 pub mod operations;
+mod peers;
 pub mod quota;
 pub mod schema;
 mod secrets;
