@@ -178,8 +178,8 @@ fn suites_are_validated_with_their_places_and_nothing_is_read_from_the_disk() {
     let told: Value = serde_json::from_str(&told).expect("JSON");
     let places: Vec<_> =
         told["diagnostics"].as_array().expect("a list").iter().map(|at| (&at["line"], &at["column"])).collect();
-    assert_eq!((status, &places[0]), (422, &(&json!(7), &json!(24))), "{told}");
-    assert_eq!((places.len(), places[places.len() - 1].0), (2, &json!(23)), "{told}");
+    assert_eq!((status, &places[0]), (422, &(&json!(7), &json!(29))), "{told}");
+    assert_eq!((places.len(), places[places.len() - 1].0), (2, &json!(22)), "{told}");
     assert!(
         told["diagnostics"][0]["message"].as_str().is_some_and(|message| message.contains("syntax error")),
         "{told}"

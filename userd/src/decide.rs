@@ -273,8 +273,8 @@ actions! {
     CancelOperation => OwnerOrAdmin,
     /// Read events.
     ViewEvents => OwnerOrAdmin,
-    /// Have firewall suites read.
-    ValidateFirewallSuites => Anyone,
+    /// Have firewall suites read, and their rulesets loaded in a sandbox of the owner.
+    ValidateFirewallSuites => Owner,
     /// Run firewall suites in sandboxes of the owner.
     RunFirewallTests => Owner,
     /// Run one firewall case in a sandbox of the owner.

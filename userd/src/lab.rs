@@ -7,6 +7,7 @@
 //! | [`suites`] | the suites of a request, read and judged; pure |
 //! | [`runs`] | runs of suites, and what is kept of them |
 //! | [`told`] | a judged case as events; pure |
+//! | [`validate`] | the rulesets of suites, loaded by a kernel without any packet |
 //!
 //! Nothing here is durable: a run ends with userd, and its sandboxes with it.
 
@@ -15,6 +16,7 @@ pub mod runs;
 pub mod sandbox;
 pub mod suites;
 pub mod told;
+pub mod validate;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -31,6 +33,7 @@ use crate::decide::{Act, AllOf, Verdict, act};
 pub trait UsesSandboxes: Act {}
 impl UsesSandboxes for act::RunFirewallTests {}
 impl UsesSandboxes for act::RunFirewallCase {}
+impl UsesSandboxes for act::ValidateFirewallSuites {}
 
 /// The lab.
 #[derive(Clone)]

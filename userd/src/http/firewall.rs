@@ -32,10 +32,10 @@ use super::{
     routes::Shared,
 };
 use crate::{
-    decide::{Act, AllOf, FirewallTestRef, Host, Principal, Verdict, act, decide},
+    decide::{Act, AllOf, FirewallTestRef, Principal, Verdict, act, decide},
     ids,
     lab::{
-        Lab,
+        self, Lab,
         owners::Lease,
         runs::{How, Run},
         suites,
@@ -107,7 +107,7 @@ async fn read_suites(what: &'static str, request: FirewallSuites) -> Result<Vec<
     })
 }
 
-/// Says what is wrong with suites, without running them.
+/// Says what is wrong with suites, and with their rulesets as a kernel reads them, without sending any packet.
 #[utoipa::path(post, path = "/firewall/validate", request_body = FirewallSuites,
     responses((status = 200, body = FirewallValidation), (status = 422, body = Problem)))]
 pub(super) async fn validate(
@@ -115,9 +115,13 @@ pub(super) async fn validate(
     Extension(principal): Extension<Principal>,
     request: Body,
 ) -> Answer<FirewallValidation> {
-    decide(principal, act::ValidateFirewallSuites, Host).map_err(|_| denied()).map(drop)?;
+    let owned = AllOf(Some(principal.uid()));
+    let verdict = decide(principal, act::ValidateFirewallSuites, owned).map_err(|_| denied())?;
     let (bytes, _permit) = large_body(&shared.app.lab, request).await?;
-    let suites = read_suites("cannot use the suites", json(&bytes)?).await?;
+    let what = "cannot use the suites";
+    let suites = read_suites(what, json(&bytes)?).await?;
+    let lease = shared.sandboxes.0.get_or_init(async || shared.app.lab.lease(&verdict)).await;
+    lab::validate::rulesets(what, lease, &suites).await?;
     let cases = || suites.iter().flat_map(|suite| &suite.cases);
     ok(FirewallValidation {
         cases: cases().count() as u64,

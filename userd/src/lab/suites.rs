@@ -27,7 +27,12 @@ pub fn read(what: &str, request: &FirewallSuites) -> Result<Vec<Suite>, Problem>
     if mistakes.is_empty() {
         return Ok(suites);
     }
-    let cause = match mistakes.as_slice() {
+    Err(wrong(what, &mistakes))
+}
+
+/// What is told of mistakes in suites: class `spec`, with the places.
+pub fn wrong(what: &str, mistakes: &[Mistake]) -> Problem {
+    let cause = match mistakes {
         [one] => one.to_string(),
         several => format!("there are {} mistakes in it", several.len()),
     };
@@ -36,7 +41,7 @@ pub fn read(what: &str, request: &FirewallSuites) -> Result<Vec<Suite>, Problem>
         .iter()
         .map(|at| serde_json::json!({"file": at.file, "line": at.line, "column": at.column, "message": at.message}))
         .collect();
-    Err(wrong)
+    wrong
 }
 
 fn text_of(files: &BTreeMap<String, String>, file: &str) -> Result<String, String> {

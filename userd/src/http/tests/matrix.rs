@@ -34,9 +34,9 @@ async fn stage() -> Stage {
         operations.push(events[0].operation.clone().expect("an operation"));
     }
     let directory = tempfile::tempdir().expect("a directory");
-    let failed = netengine_lab_proto::CaseResult::Failed { message: "not this one".into() };
-    let failed = postcard::to_stdvec(&failed).expect("encodes");
-    let (lab_role, _) = crate::fake::lab_role(directory.path(), move |_, _, _| Some(failed.clone()));
+    let judged = netengine_lab_proto::CaseResult::Judged(Box::default());
+    let judged = postcard::to_stdvec(&judged).expect("encodes");
+    let (lab_role, _) = crate::fake::lab_role(directory.path(), move |_, _, _| Some(judged.clone()));
     let app = app_with(&lab, lab_role);
     let mut tests = Vec::new();
     for owner in [ALICE, BOB] {
