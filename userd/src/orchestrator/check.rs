@@ -14,7 +14,7 @@ use netengine_proto::{
 use super::{
     Orchestrator,
     failure::{AttemptError, Failed},
-    prober::{self, Asking, Outcome},
+    prober::{self, Asking, At, Outcome},
     processes::{self, Part},
 };
 use crate::{
@@ -59,7 +59,8 @@ pub(super) async fn check(
     let _turn = turn.lock().await;
     // The prober first: rootd does one thing at a time to a world, and the prober starts up while rootd looks.
     let asking = Asking { settle: SETTLE_TIME, at_once: limits::PROBES, told: &|_| {} };
-    let probing = prober::run(orchestrator, world, target, trust.clone(), probes::probes(target, extent), asking);
+    let at = At::core(target);
+    let probing = prober::run(orchestrator, world, &at, trust.clone(), probes::probes(target, extent), asking);
     let (probed, observed) = tokio::join!(probing, observing);
     let observed = observed?;
     if let Some(first) = observed.drift.first() {

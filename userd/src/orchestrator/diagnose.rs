@@ -4,7 +4,8 @@ use std::{path::Path, time::Instant};
 
 use netengine_proto::{
     api::{Diagnosis, DiagnosisCheck, Problem, ProblemKind},
-    control::{Fault, Health},
+    control::{AndNetwork, Fault, Health},
+    names::HostName,
     root::{Change, ChangeAction, ObjectKind},
     trust::Trust,
 };
@@ -13,13 +14,13 @@ use tokio::sync::watch;
 
 use super::{
     Orchestrator, attempt,
-    prober::{self, Asking, NOT_MADE, Outcome, fault_word, remedy},
+    prober::{self, Asking, At, NOT_MADE, Outcome, fault_word, remedy},
     processes::Part,
 };
 use crate::{
     decide::{Verdict, WorldRef, act},
     plan::{
-        Target,
+        Target, ands,
         diff::describe,
         phases,
         probes::{self, Extent},
@@ -32,6 +33,9 @@ use crate::{
 const SETTLE_TIME: std::time::Duration = std::time::Duration::from_millis(500);
 /// A disk with less room than this is full: a database's log and a certificate do not fit any more.
 const ROOM: u64 = 1 << 20;
+
+/// ANDs in which a client asks as well; each is a process that starts and ends.
+const ASKED_ANDS: usize = 64;
 
 /// Requests that the checks by clients are divided into, about.
 const STEPS: usize = 16;
@@ -79,24 +83,32 @@ impl Orchestrator {
             let planned = probes::probes(&target, Extent::All);
             // So many requests that progress is seen, and no check waits long for others.
             let at_once = planned.len().div_ceil(STEPS).clamp(8, 32);
-            progress.send_replace(Progress { done: 0, all: planned.len() });
+            let of_and = |and: &AndNetwork| {
+                let host = HostName::parse(and.hosts.first()?.name.as_str()).ok()?;
+                let at = At { host, resolvers: ands::router_addresses(and) };
+                Some((phases::ANDS, at, probes::of_and(&target, and)))
+            };
+            let mut rounds = vec![(0, At::core(&target), planned)];
+            rounds.extend(target.desired.ands.iter().take(ASKED_ANDS).filter_map(of_and));
+            let all = rounds.iter().map(|(_, _, planned)| planned.len()).sum();
+            progress.send_replace(Progress { done: 0, all });
             let told = |more: usize| progress.send_modify(|told| told.done = (told.done + more).min(told.all));
-            match prober::run(
-                self,
-                world,
-                &target,
-                trust,
-                planned,
-                Asking { settle: SETTLE_TIME, at_once, told: &told },
-            )
-            .await
-            {
-                Ok(outcomes) => checks.extend(outcomes.iter().map(asked_by_client)),
-                // Without its vantage host nobody can ask: that is a finding of its own, beside what was seen above.
-                Err(cannot) => checks.push(DiagnosisCheck {
-                    remedy: cannot.help,
-                    ..check(0, format!("vantage host: {}", target.prober), Some(Fault::ServiceStopped), cannot.cause, 0)
-                }),
+            let asking = || Asking { settle: SETTLE_TIME, at_once, told: &told };
+            for (phase, at, planned) in rounds {
+                match prober::run(self, world, &at, trust.clone(), planned, asking()).await {
+                    Ok(outcomes) => checks.extend(outcomes.iter().map(asked_by_client)),
+                    // Without its vantage host nobody can ask: that is a finding of its own, beside what was seen above.
+                    Err(cannot) => checks.push(DiagnosisCheck {
+                        remedy: cannot.help,
+                        ..check(
+                            phase,
+                            format!("vantage host: {}", at.host),
+                            Some(Fault::ServiceStopped),
+                            cannot.cause,
+                            0,
+                        )
+                    }),
+                }
             }
             Ok(checks)
         };

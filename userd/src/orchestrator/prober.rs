@@ -1,10 +1,11 @@
 //! The live checks' client in a vantage host: started, asked, ended. What it reports is what a client there saw.
 
-use std::{path::Path, time::Duration};
+use std::{net::IpAddr, path::Path, time::Duration};
 
 use netengine_proto::{
     api::{Problem, ProblemKind},
     control::{Fault, Probe, ProbeRequest, ProbeResult},
+    names::HostName,
     root::{ProcessKind, Program},
     trust::Trust,
 };
@@ -35,6 +36,21 @@ pub(super) struct Asking<'a> {
     pub told: &'a (dyn Fn(usize) + Send + Sync),
 }
 
+/// Where live checks are made.
+pub(super) struct At {
+    /// The vantage host.
+    pub host: HostName,
+    /// Where names are looked up there.
+    pub resolvers: Vec<IpAddr>,
+}
+
+impl At {
+    /// In network `core`.
+    pub fn core(target: &Target) -> Self {
+        Self { host: target.prober.clone(), resolvers: target.resolvers.clone() }
+    }
+}
+
 /// A live check and what it saw.
 #[derive(Debug, Clone)]
 pub(super) struct Outcome {
@@ -55,7 +71,7 @@ impl Outcome {
 pub(super) async fn run(
     orchestrator: &Orchestrator,
     world: &WorldRef,
-    target: &Target,
+    at: &At,
     trust: Trust,
     planned: Vec<Planned>,
     asking: Asking<'_>,
@@ -64,11 +80,11 @@ pub(super) async fn run(
         return Ok(Vec::new());
     }
     let root = orchestrator.root();
-    let program = Program::Prober(target.prober.clone());
+    let program = Program::Prober(at.host.clone());
     let started = root.start_program(ids::call_key(), world.id, world.owner, &program).await;
     let process = started.map_err(|error| error.problem(""))?;
-    let path = control::prober_socket(orchestrator.worlds_dir(), world.id, &target.prober);
-    let outcomes = ask(&path, target, trust, planned, asking).await;
+    let path = control::prober_socket(orchestrator.worlds_dir(), world.id, &at.host);
+    let outcomes = ask(&path, at, trust, planned, asking).await;
     // Whatever came of it, the prober is gone before the check is over.
     let stopped = root.stop_process(world.id, world.owner, process).await;
     let outcomes = outcomes?;
@@ -90,14 +106,14 @@ pub(super) async fn end_left(orchestrator: &Orchestrator, world: &WorldRef) -> R
 
 async fn ask(
     path: &Path,
-    target: &Target,
+    at: &At,
     trust: Trust,
     planned: Vec<Planned>,
     Asking { settle, at_once, told }: Asking<'_>,
 ) -> Result<Vec<Outcome>, Problem> {
     let broken = |error: ControlError| {
         let help = "run `netengine doctor`; see the log of netengine-rootd";
-        problem(ProblemKind::Failed, "", format!("the live check in {} failed: {error}", target.prober), help)
+        problem(ProblemKind::Failed, "", format!("the live check in {} failed: {error}", at.host), help)
     };
     let mut prober = Control::connect_started(path).await.map_err(broken)?;
     let until = Instant::now() + settle;
@@ -111,7 +127,7 @@ async fn ask(
             let longest = probes.iter().map(|probe| probe.timeout_ms).max().unwrap_or(0);
             let rounds = u32::try_from(probes.len().div_ceil(PLACES)).unwrap_or(u32::MAX);
             let time = Duration::from_millis(longest.into()).saturating_mul(rounds);
-            let request = ProbeRequest { trust: trust.clone(), resolvers: target.resolvers.clone(), probes };
+            let request = ProbeRequest { trust: trust.clone(), resolvers: at.resolvers.clone(), probes };
             let results = prober.probe(request, time).await.map_err(broken)?;
             part.iter_mut().zip(results).for_each(|(outcome, result)| outcome.result = result);
             told(part.len());

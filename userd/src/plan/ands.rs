@@ -37,7 +37,7 @@ const PER_AND: u16 = 8;
 /// What may be done by a profile's fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Permissions {
-    opens: bool,
+    pub opens: bool,
     admits: bool,
     masquerades: bool,
 }
@@ -106,19 +106,10 @@ pub fn ands(spec: &Spec, up_to: u8, world: WorldId, leases: &Leases) -> Result<V
     }
     let networks = spec.networks();
     let core6 = networks.iter().find(|view| view.name.as_str() == CORE).and_then(|view| view.subnet6);
-    let mut time_servers = Vec::new();
-    if spec.substrate.ntp.enabled {
-        let own = network::own_addresses(spec)?;
-        time_servers.extend(own.into_iter().filter_map(|own| match own {
-            IpAddr::V4(v4) => Some(v4),
-            IpAddr::V6(_) => None,
-        }));
-    }
     let mut found = Vec::new();
     for and in &spec.ands.instances {
         let Some(lease) = leases.get(&and.name) else { continue };
         let profile = spec.and_profile(and.profile.as_str()).unwrap_or_default();
-        let opens = permissions(and.profile.as_str(), &profile).opens;
         let (router, host) = ends(lease.network);
         let subnet6 = core6.map(|core| v6(core, *lease));
         if let Some(subnet6) = subnet6
@@ -127,8 +118,8 @@ pub fn ands(spec: &Spec, up_to: u8, world: WorldId, leases: &Leases) -> Result<V
             return Err(PlanError::Overlap { and: and.name.clone(), subnet6, network: view.name.clone() });
         }
         let host6 = subnet6.map(|net| IpAddr::V6(network::v6_of(net, host)));
-        // A time server that cannot be reached is none.
-        let ntp_servers = if opens { time_servers.clone() } else { Vec::new() };
+        // The router's own, which an AND that is closed both ways reaches as well.
+        let ntp_servers = spec.substrate.ntp.enabled.then_some(router).into_iter().collect();
         found.push(AndNetwork {
             name: and.name.clone(),
             org: and.org.clone(),

@@ -81,8 +81,11 @@ fn dhcp_tells_what_can_be_reached() {
         .filter_map(|and| and.dhcp.as_ref())
         .map(|dhcp| (dhcp.name_servers.len(), dhcp.ntp_servers.len()))
         .collect();
-    assert_eq!(services, [(1, 1), (1, 0)], "datacenter has none, airgapped no time server");
-    assert_eq!(found[0].dhcp.as_ref().expect("DHCP").name_servers, [found[0].router]);
+    assert_eq!(services, [(1, 1), (1, 1)], "datacenter has none; the airgapped has its router, which tells the time");
+    for and in &found[..2] {
+        let dhcp = and.dhcp.as_ref().expect("DHCP");
+        assert_eq!([&dhcp.name_servers, &dhcp.ntp_servers], [&[and.router], &[and.router]]);
+    }
     assert_eq!(found[0].subnet.to_string(), "10.20.0.0/24");
     assert_eq!(
         (found[0].router.to_string(), found[0].hosts[0].addresses[0].to_string()),

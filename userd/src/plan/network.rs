@@ -33,6 +33,8 @@ const RESOLVER_PORTS: [(Transport, u16); 4] =
 
 /// Where DHCP clients reach the router (RFC 2131, section 4.1).
 const DHCP: (Transport, u16) = (Transport::Udp, 67);
+/// Where hosts of ANDs ask it the time.
+const TIME: (Transport, u16) = (Transport::Udp, super::NTP_PORT);
 
 /// The network that always has a vantage host, and that worldd's default route leads through.
 pub const CORE: &str = "core";
@@ -338,6 +340,7 @@ pub fn network_plan(
     let answered = RESOLVER_PORTS.iter().filter(|_| names_resolve(up_to));
     let answered = answered
         .chain([DHCP].iter().filter(|_| tells_addresses))
+        .chain([TIME].iter().filter(|_| spec.substrate.ntp.enabled && !domains.is_empty()))
         .filter_map(|&(transport, port)| Some(InputPort { transport, port: Port::new(port)? }));
     let input = Bounded::new(answered.collect())?;
     let core = dealt.iter().find(|network| network.view.name.as_str() == CORE);

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use netengine_proto::{
-    control::{Probe, TimedProbe},
+    control::{AndNetwork, Probe, TimedProbe},
     trust::{CredentialKind, Secret},
 };
 use netengine_spec::{
@@ -15,7 +15,7 @@ use netengine_spec::{
 
 use super::{
     NTP_PORT, Target,
-    ands::router_addresses,
+    ands::{permissions, router_addresses},
     phases::{ANDS, INWORLD_IDENTITY, NAMES_RESOLVE, PKI, PLATFORM_IDENTITY, REGISTRIES, ROOT, effective},
     secrets::{API_CLIENT, PROBE_ACCOUNT, TRANSFER_KEY},
 };
@@ -284,6 +284,31 @@ fn ands(checks: &mut Checks, target: &Target, extent: Extent) {
             checks.dns(ANDS, *resolver, signed, &format!("gateway.{zone}"), "A", routers.collect());
         }
     }
+}
+
+/// What a host of an AND asks of its own router, and of the services where the AND may open flows. Its resolver is the router.
+pub fn of_and(target: &Target, and: &AndNetwork) -> Vec<Planned> {
+    let mut checks = Checks { planned: Vec::new() };
+    let (spec, authority) = (&target.spec, target.spec.pki.acme.canonical_name.as_str());
+    let listen = spec.listen_addresses();
+    let named = listen.iter().find(|listen| listen.name == authority).map(|listen| listen.v4.to_string());
+    for router in router_addresses(and) {
+        if spec.substrate.ntp.enabled {
+            let probe = Probe::Ntp { address: router, port: NTP_PORT };
+            checks.add(ANDS, ONE_ANSWER, format!("ntp: {router}"), probe);
+        }
+        if let Some(address) = &named {
+            checks.dns(ANDS, router, spec.pki.dnssec_enabled, authority, "A", vec![address.clone()]);
+        }
+    }
+    let profile = spec.and_profile(&and.profile).unwrap_or_default();
+    if permissions(&and.profile, &profile).opens && named.is_some() {
+        checks.https(ANDS, authority, "/acme/acme/directory", 200);
+    }
+    for planned in &mut checks.planned {
+        planned.name = format!("from {}: {}", and.name, planned.name);
+    }
+    checks.planned
 }
 
 fn secret_of(target: &Target, kind: CredentialKind, issuer: &str, name: &str) -> Option<Secret> {

@@ -115,6 +115,8 @@ const NOBODYS: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
 const RESOLVER: [(bool, u16); 4] = [(true, 53), (false, 53), (false, 853), (false, 443)];
 /// DHCP servers' port (RFC 2131, section 4.1).
 const DHCP: u16 = 67;
+/// The port of time servers (RFC 5905, section 7.2).
+const TIME: u16 = 123;
 /// The ports of the web.
 const WEB: [u16; 2] = [80, 443];
 
@@ -238,6 +240,7 @@ impl World<'_> {
         for (is_udp, number) in RESOLVER {
             asked(is_udp, number, self.answers.names);
         }
+        asked(true, TIME, self.spec.substrate.ntp.enabled && !self.ands.is_empty());
         if source.is_ipv4() {
             asked(true, DHCP, self.ands.iter().any(|and| and.dhcp.is_some()));
         }

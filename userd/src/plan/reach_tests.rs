@@ -89,12 +89,12 @@ fn services_are_reached_by_who_may_and_reach_whom_they_may() {
 }
 
 #[test]
-fn a_router_answers_names_addresses_and_echoes_alone() {
+fn a_router_answers_names_addresses_time_and_echoes_alone() {
     let matrix = expected(spec(json!([])));
     for from in ["core", "r", "b", "d", "a"] {
         let all = said(&matrix, from, Role::Router);
         let taken = all.iter().filter(|(kind, passes)| *passes && !matches!(kind, ProbeKind::Claim(_)));
-        assert_eq!(taken.count(), 6, "{from}: an echo, four ports of names, one of addresses");
+        assert_eq!(taken.count(), 7, "{from}: an echo, four ports of names, one of addresses, one of time");
         let heard = all.iter().filter(|(kind, passes)| *passes && matches!(kind, ProbeKind::Claim(_)));
         let heard: Vec<_> = heard.map(|(kind, _)| *kind).collect();
         assert_eq!(heard, [Claim::Arp, Claim::ArpProbe, Claim::Dhcp].map(ProbeKind::Claim), "{from}");

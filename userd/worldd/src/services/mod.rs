@@ -34,7 +34,7 @@ use netengine_proto::{
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
-use self::{advert::Advertiser, check::Wanted, dhcp::Dhcp, resolver::Resolver, world::World};
+use self::{advert::Advertiser, check::Wanted, dhcp::Dhcp, ntp::Ntp, resolver::Resolver, world::World};
 
 /// The phase that ANDs are of.
 pub const PHASE_OF_ANDS: u8 = 7;
@@ -83,6 +83,7 @@ pub struct Gateway {
     resolver: Resolver,
     dhcp: Dhcp,
     advertiser: Advertiser,
+    ntp: Ntp,
 }
 
 impl Services {
@@ -158,6 +159,7 @@ impl Gateway {
         let is_wanted = desired.up_to >= PHASE_OF_ANDS;
         let ands = if is_wanted { &desired.ands[..] } else { &[] };
         self.dhcp.apply(ands).await;
+        self.ntp.apply(desired.ntp.as_ref().filter(|_| is_wanted)).await;
         self.advertiser.apply(ands, &self.resolver.addresses_v6());
         self.revision = desired.revision;
     }
@@ -165,11 +167,13 @@ impl Gateway {
     async fn close(&mut self) {
         self.advertiser.close();
         self.dhcp.close().await;
+        self.ntp.close_all().await;
         self.resolver.close().await;
     }
 
     fn health(&self) -> Health {
-        let services = [self.resolver.health(), self.dhcp.health(), self.advertiser.health()].concat();
+        let services =
+            [self.resolver.health(), self.dhcp.health(), self.advertiser.health(), self.ntp.health()].concat();
         Health { revision: self.revision.clone(), services, ..Health::default() }
     }
 }
