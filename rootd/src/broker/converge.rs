@@ -142,15 +142,7 @@ impl Broker {
                 silent.push(node_plan);
             }
         }
-        let held = &*nodes;
-        let equal = try_join_all(silent.iter().map(|node_plan| async move {
-            let node = held.get(&node_plan.node).ok_or(RootError::NotFound)?;
-            self.workers.settings_equal(&node.ns, settings(node_plan)).await
-        }))
-        .await?;
-        for (node_plan, equal) in silent.iter().zip(equal) {
-            known.learn_settings(&node_plan.node, equal);
-        }
+        self.see_settings(nodes, known, &silent).await?;
         if stale.is_empty() {
             return Ok(());
         }
@@ -161,7 +153,7 @@ impl Broker {
             let node = nodes.get(&node_plan.node).ok_or(RootError::NotFound)?;
             let (observed, equal) = futures::try_join!(
                 self.workers.observe(question),
-                self.workers.settings_equal(&node.ns, settings(node_plan))
+                self.workers.settings_equal(&node.ns, node.slot, settings(node_plan))
             )?;
             let (observed, table) = observed;
             Ok::<_, RootError>(Seen { node: observed, table, settings_differ: !equal })
@@ -169,6 +161,33 @@ impl Broker {
         .await?;
         for ((node_plan, _, question), seen) in stale.iter().zip(observed) {
             known.learn(node_plan, question, seen);
+        }
+        Ok(())
+    }
+
+    /// Reads the settings of namespaces of which nothing else is to be seen: all in one request, by what is kept open of each.
+    async fn see_settings(
+        &self,
+        nodes: &BTreeMap<Node, HeldNode>,
+        known: &mut Known,
+        silent: &[&NodePlan],
+    ) -> Result<(), RootError> {
+        if silent.is_empty() {
+            return Ok(());
+        }
+        let held = |node: &Node| nodes.get(node).ok_or(RootError::NotFound);
+        let asked = silent.iter().map(|plan| Ok((held(&plan.node)?.slot, settings(plan))));
+        let kept = self.workers.kept_settings_equal(asked.collect::<Result<_, RootError>>()?).await?;
+        let equal = try_join_all(silent.iter().zip(kept).map(|(plan, kept)| async move {
+            let node = held(&plan.node)?;
+            match kept {
+                Some(equal) => Ok(equal),
+                None => self.workers.settings_equal(&node.ns, node.slot, settings(plan)).await,
+            }
+        }))
+        .await?;
+        for (plan, equal) in silent.iter().zip(equal) {
+            known.learn_settings(&plan.node, equal);
         }
         Ok(())
     }
@@ -202,6 +221,7 @@ impl Broker {
     /// Has the workers close what they hold of a namespace: their sockets would keep it alive. A worker that is gone holds nothing.
     async fn give_up(&self, slot: Slot) {
         let _ = self.workers.watch.forget(slot).await;
+        let _ = self.workers.forget_settings(slot).await;
         let _ = self.workers.net(&NetRequest::Forget(slot), &[]).await;
     }
 
@@ -309,6 +329,7 @@ impl Broker {
         // A holder that is gone keeps nothing, and the next one is given only what is still in `held`.
         let _ = self.holder.drop_key(HeldKey::Namespace(world.id, node.clone())).await;
         self.workers.watch.forget(released.slot).await?;
+        self.workers.forget_settings(released.slot).await?;
         self.workers.net(&NetRequest::Forget(released.slot), &[]).await
     }
 

@@ -19,7 +19,7 @@ use crate::{
     plan::{observed::ObservedNode, settings::Settings},
     worker::{
         message::{
-            Failure, NetReply, NetRequest, NsReply, NsRequest, ProbeReply, ProbeRequest, RuleName, SpawnReply,
+            Failure, NetReply, NetRequest, NsReply, NsRequest, ProbeReply, ProbeRequest, RuleName, Slot, SpawnReply,
             SpawnRequest,
         },
         probe_judge::ShotSeen,
@@ -201,15 +201,36 @@ impl Workers {
         }
     }
 
-    /// Whether a namespace has these settings.
+    /// Whether a namespace has these settings. They are kept open under `slot`.
     ///
     /// # Errors
     /// [`RootError`].
-    pub async fn settings_equal(&self, ns: &OwnedFd, settings: Settings) -> Result<bool, RootError> {
-        match self.ns(NsRequest::Compare(settings), &[ns.as_fd()]).await?.0 {
-            NsReply::Compared(equal) => Ok(equal),
+    pub async fn settings_equal(&self, ns: &OwnedFd, slot: Slot, settings: Settings) -> Result<bool, RootError> {
+        match self.ns(NsRequest::Compare { slot, settings }, &[ns.as_fd()]).await?.0 {
+            NsReply::Compared(answers) => answers.first().copied().flatten().ok_or(RootError::Restarting),
             _ => Err(RootError::Restarting),
         }
+    }
+
+    /// Whether namespaces have these settings, by what is kept open of each; `None` for those that must be asked by
+    /// [`Self::settings_equal`].
+    ///
+    /// # Errors
+    /// [`RootError`].
+    pub async fn kept_settings_equal(&self, asked: Vec<(Slot, Settings)>) -> Result<Vec<Option<bool>>, RootError> {
+        let count = asked.len();
+        match self.ns(NsRequest::CompareKept(asked), &[]).await?.0 {
+            NsReply::Compared(answers) if answers.len() == count => Ok(answers),
+            _ => Err(RootError::Restarting),
+        }
+    }
+
+    /// Has the ns worker close what it keeps open of a namespace.
+    ///
+    /// # Errors
+    /// [`RootError`].
+    pub async fn forget_settings(&self, slot: Slot) -> Result<(), RootError> {
+        self.ns(NsRequest::Forget(slot), &[]).await.map(drop)
     }
 
     /// Sets a namespace's settings.

@@ -251,6 +251,7 @@ const NS: &[Rule] = &[
     (libc::SYS_ioctl, Equals(1, libc::SIOCGIFINDEX)),          // its number
     (libc::SYS_ioctl, Equals(1, 0x894c)),                      // SIOCGSKNS: the descriptor of it
     (libc::SYS_openat, Always),                                // settings; Landlock bounds where
+    (libc::SYS_pread64, Always),                               // settings that are kept open
 ];
 
 /// What nothing started by the spawn worker may do. Programs without capabilities lose nothing by it.

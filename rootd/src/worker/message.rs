@@ -48,9 +48,19 @@ pub enum NsRequest {
     Create(Settings),
     /// Open sockets in the namespace whose descriptor comes along. Answer as above.
     Open,
-    /// Compare the settings of the namespace whose descriptor comes along.
-    Compare(Settings),
-    /// Set them.
+    /// Compare the settings of the namespace whose descriptor comes along, and keep them open under this slot. Answer:
+    /// `Compared`, of one.
+    Compare {
+        /// Whose they are.
+        slot: Slot,
+        /// What they should be.
+        settings: Settings,
+    },
+    /// Compare settings that were kept open. Answer: `Compared`, in this order.
+    CompareKept(Vec<(Slot, Settings)>),
+    /// Close those that are kept open under this slot.
+    Forget(Slot),
+    /// Set those of the namespace whose descriptor comes along.
     Set(Settings),
     /// Open sockets that hear of changes in the namespace whose descriptor comes along. Answer: `Made` with [route socket]
     /// or, when it has a policy, [route socket, netfilter socket].
@@ -77,8 +87,10 @@ pub enum NsRequest {
 pub enum NsReply {
     /// To `Create`, `Open`, `Watch` and `Solicitations`.
     Made,
-    /// To `Compare`: whether they are as wanted.
-    Compared(bool),
+    /// To `Compare` and `CompareKept`: whether they are as wanted; `None` for a namespace that must be entered to know.
+    Compared(Vec<Option<bool>>),
+    /// To `Forget`.
+    Forgot,
     /// To `Set`.
     Set,
     /// It could not.

@@ -10,6 +10,7 @@ pub mod lab;
 pub mod message;
 pub mod net;
 pub mod ns;
+pub mod ns_settings;
 pub mod probe;
 pub mod probe_close;
 pub mod probe_judge;

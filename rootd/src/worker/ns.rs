@@ -8,25 +8,17 @@ use std::{
     process::ExitCode,
 };
 
-use netengine_proto::root::Operation;
-use nix::{
-    fcntl::{OFlag, openat},
-    sys::stat::Mode,
-    unistd::{read, write},
-};
-
 use super::{
     channel::Channel,
     message::{Failure, NsReply, NsRequest},
+    ns_settings::{Kept, set_here},
     watch,
 };
-use crate::{
-    plan::settings::Setting,
-    sys::{
-        netns::{self, Netlink},
-        packet,
-    },
+use crate::sys::{
+    netns::{self, Netlink},
+    packet,
 };
+use netengine_proto::root::Operation;
 
 /// What the worker needs to hold before it locks itself in.
 #[derive(Debug)]
@@ -39,8 +31,9 @@ pub struct Places {
 
 /// Serves until the broker is gone.
 pub fn run(mut channel: Channel, places: &Places) -> ExitCode {
+    let mut kept = Kept::default();
     while let Ok(Some((request, fds))) = channel.receive::<NsRequest>() {
-        let (reply, made) = match serve(places, &request, &fds) {
+        let (reply, made) = match serve(places, &mut kept, &request, &fds) {
             Ok((reply, made)) => (reply, made),
             Err(failure) => (NsReply::Failed(failure), Vec::new()),
         };
@@ -54,7 +47,13 @@ pub fn run(mut channel: Channel, places: &Places) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn serve(places: &Places, request: &NsRequest, fds: &[OwnedFd]) -> Result<(NsReply, Vec<OwnedFd>), Failure> {
+fn serve(
+    places: &Places,
+    kept: &mut Kept,
+    request: &NsRequest,
+    fds: &[OwnedFd],
+) -> Result<(NsReply, Vec<OwnedFd>), Failure> {
+    let below = places.settings.as_fd();
     let failed = |operation, object: &str| {
         let object = object.to_owned();
         move |error: io::Error| Failure { operation, object, errno: error.raw_os_error().unwrap_or(nix::libc::EIO) }
@@ -66,10 +65,7 @@ fn serve(places: &Places, request: &NsRequest, fds: &[OwnedFd]) -> Result<(NsRep
     match request {
         NsRequest::Create(settings) => {
             netns::unshare_net().map_err(failed(Operation::CreateNamespace, "for a node"))?;
-            let mut directories = Directories::of(places);
-            for setting in settings.all() {
-                set(&mut directories, setting).map_err(failed(Operation::SetSysctl, setting.0))?;
-            }
+            set_here(below, *settings).map_err(|(place, error)| failed(Operation::SetSysctl, place)(error))?;
             Ok((NsReply::Made, sockets().map_err(failed(Operation::CreateNamespace, "with its sockets"))?))
         }
         NsRequest::Open => {
@@ -101,20 +97,20 @@ fn serve(places: &Places, request: &NsRequest, fds: &[OwnedFd]) -> Result<(NsRep
             enter()?;
             Ok((NsReply::Made, vec![packet::traces().map_err(failed(Operation::ProveFlows, "the router"))?]))
         }
-        NsRequest::Compare(settings) => {
+        NsRequest::Compare { slot, settings } => {
             enter()?;
-            let (mut equal, mut directories) = (true, Directories::of(places));
-            for setting in settings.all() {
-                equal &= is_set(&mut directories, setting).map_err(failed(Operation::Observe, setting.0))?;
-            }
-            Ok((NsReply::Compared(equal), Vec::new()))
+            let compared = kept.compare_here(below, *slot, *settings);
+            let equal = compared.map_err(|(place, error)| failed(Operation::Observe, place)(error))?;
+            Ok((NsReply::Compared(vec![Some(equal)]), Vec::new()))
+        }
+        NsRequest::CompareKept(asked) => Ok((NsReply::Compared(kept.compare(below, asked)), Vec::new())),
+        NsRequest::Forget(slot) => {
+            kept.forget(*slot);
+            Ok((NsReply::Forgot, Vec::new()))
         }
         NsRequest::Set(settings) => {
             enter()?;
-            let mut directories = Directories::of(places);
-            for setting in settings.all() {
-                set(&mut directories, setting).map_err(failed(Operation::SetSysctl, setting.0))?;
-            }
+            set_here(below, *settings).map_err(|(place, error)| failed(Operation::SetSysctl, place)(error))?;
             Ok((NsReply::Set, Vec::new()))
         }
     }
@@ -126,56 +122,4 @@ fn sockets() -> io::Result<Vec<OwnedFd>> {
     let netfilter = netns::netlink(Netlink::Netfilter)?;
     let ns = netns::of_socket(&route)?;
     Ok(vec![ns, route, netfilter])
-}
-
-/// A kernel without IPv6 or without bridge netfilter has no such settings, and needs none. A plan with IPv6 addresses
-/// fails where it gives them.
-fn not_in_this_kernel(setting: Setting, error: nix::errno::Errno) -> bool {
-    error == nix::errno::Errno::ENOENT && (setting.0.starts_with("ipv6/") || setting.0.starts_with("bridge/"))
-}
-
-/// The directories of a namespace's settings, each opened once. The kernel tells those of one namespace from those of all others
-/// by going through them (fs/proc/proc_sysctl.c, `proc_sys_compare`), which takes longer than all else with 500 namespaces.
-struct Directories<'a> {
-    places: &'a Places,
-    opened: Vec<(&'static str, Option<OwnedFd>)>,
-}
-
-impl<'a> Directories<'a> {
-    fn of(places: &'a Places) -> Self {
-        Self { places, opened: Vec::new() }
-    }
-
-    /// Opens a setting; `None` when it is not in this kernel.
-    fn open(&mut self, setting: Setting, flags: OFlag) -> io::Result<Option<OwnedFd>> {
-        let absent = |error| if not_in_this_kernel(setting, error) { Ok(None) } else { Err(error.into()) };
-        let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        let Some((directory, rest)) = setting.0.split_once('/') else { return Err(io::ErrorKind::InvalidInput.into()) };
-        let known = self.opened.iter().position(|(name, _)| *name == directory);
-        let place = known.map_or_else(
-            || {
-                let path = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-                let found = openat(&self.places.settings, directory, path, Mode::empty()).map(Some).or_else(absent)?;
-                self.opened.push((directory, found));
-                Ok::<_, io::Error>(self.opened.len() - 1)
-            },
-            Ok,
-        )?;
-        let Some(directory) = &self.opened[place].1 else { return Ok(None) };
-        openat(directory, rest, flags, Mode::empty()).map(Some).or_else(absent)
-    }
-}
-
-fn set(directories: &mut Directories<'_>, setting: Setting) -> io::Result<()> {
-    match directories.open(setting, OFlag::O_WRONLY)? {
-        Some(file) => write(&file, setting.1.as_bytes()).map(drop).map_err(Into::into),
-        None => Ok(()),
-    }
-}
-
-fn is_set(directories: &mut Directories<'_>, setting: Setting) -> io::Result<bool> {
-    let Some(file) = directories.open(setting, OFlag::O_RDONLY)? else { return Ok(true) };
-    let mut text = [0u8; 64];
-    let length = read(&file, &mut text)?;
-    Ok(text[..length].trim_ascii() == setting.1.as_bytes())
 }
