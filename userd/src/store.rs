@@ -14,6 +14,7 @@ mod peers;
 pub mod quota;
 pub mod schema;
 mod secrets;
+mod services;
 pub mod worlds;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};

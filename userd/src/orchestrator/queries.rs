@@ -142,6 +142,7 @@ impl Orchestrator {
         let reference = verdict.object();
         let what = format!("cannot show world \"{}\"", reference.name);
         let world = self.store().world(&verdict).await.map_err(|error| error.problem(&what))?;
+        let services = self.store().services(&verdict).await.map_err(|error| error.problem(&what))?;
         let leases = self.store().leases(reference).await.map_err(|error| error.problem(&what))?;
         let peers = self.peers_told(&world).await.map_err(|error| error.problem(&what))?;
         let mut notes = world.spec.as_ref().map(notes).unwrap_or_default();
@@ -153,7 +154,7 @@ impl Orchestrator {
             owner: user_name(reference.owner).await,
             state: world.state,
             phases: world.phases,
-            services: world.services,
+            services,
             networks: world.spec.map(|spec| networks(&spec, world.up_to, reference, &leases)).unwrap_or_default(),
             started_at: world.started_at.map(time::rfc3339),
             notes,

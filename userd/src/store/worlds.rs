@@ -1,7 +1,7 @@
-//! Worlds with their phases and services.
+//! Worlds with their phases.
 
 use netengine_proto::{
-    api::{PhaseState, PhaseStatus, ServiceState, ServiceStatus, WorldState},
+    api::{PhaseState, PhaseStatus, WorldState},
     control::{Delegation, IssuerKeys},
     ids::{Uid, WorldId},
     names::WorldName,
@@ -35,8 +35,6 @@ pub struct World {
     pub started_at: Option<i64>,
     /// Phases 0 to 9.
     pub phases: Vec<PhaseStatus>,
-    /// Its services.
-    pub services: Vec<ServiceStatus>,
     /// The worlds that its spec in force names, as it was last brought up beside them.
     pub peers: Vec<HeldPeer>,
     /// The zones that other worlds may be delegated, as its worldd told when it was last brought up.
@@ -73,7 +71,7 @@ impl Store {
         row.as_ref().map(reference_of).transpose()
     }
 
-    /// All about a world.
+    /// All about a world but its services.
     ///
     /// # Errors
     /// [`StoreError::Gone`] when it was removed since it was judged.
@@ -134,7 +132,6 @@ impl Store {
         .await?;
         let Some(row) = row else { return Ok(None) };
         let phases = load_phases(&mut connection, &id).await?;
-        let services = load_services(&mut connection, &id).await?;
         Ok(Some(World {
             reference: reference_of(&row)?,
             state: state_of(&row)?,
@@ -144,7 +141,6 @@ impl Store {
             size: Size { worlds: 1, nodes: row.try_get("nodes")?, links: row.try_get("links")? },
             started_at: row.try_get("started_at")?,
             phases,
-            services,
             peers: list_of(&row, "peers")?,
             zones: list_of(&row, "zones")?,
             issuers: list_of(&row, "issuers")?,
@@ -276,27 +272,6 @@ impl Change<'_> {
         .await?;
         Ok(())
     }
-
-    /// Replaces the world's services.
-    pub(super) async fn set_services(&mut self, world: WorldId, services: &[ServiceStatus]) -> Result<(), StoreError> {
-        let id = world.to_string();
-        sqlx::query("DELETE FROM services WHERE world = $1").bind(id.clone()).execute(self.sql()).await?;
-        for service in services {
-            sqlx::query(
-                "INSERT INTO services (world, name, address, port, state, detail) VALUES ($1, $2, $3, $4, $5, $6) \
-                 ON CONFLICT (world, name, address, port) DO NOTHING",
-            )
-            .bind(id.clone())
-            .bind(service.name.clone())
-            .bind(service.address.clone())
-            .bind(i64::from(service.port))
-            .bind(service.state.as_str())
-            .bind(service.detail.clone())
-            .execute(self.sql())
-            .await?;
-        }
-        Ok(())
-    }
 }
 
 async fn load_phases(connection: &mut AnyConnection, world: &str) -> Result<Vec<PhaseStatus>, StoreError> {
@@ -317,26 +292,6 @@ async fn load_phases(connection: &mut AnyConnection, world: &str) -> Result<Vec<
         })
     };
     rows.iter().map(phase).collect()
-}
-
-async fn load_services(connection: &mut AnyConnection, world: &str) -> Result<Vec<ServiceStatus>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT name, address, port, state, detail FROM services WHERE world = $1 ORDER BY name, address, port",
-    )
-    .bind(world.to_owned())
-    .fetch_all(connection)
-    .await?;
-    let service = |row: &AnyRow| {
-        let state: String = row.try_get("state")?;
-        Ok(ServiceStatus {
-            name: row.try_get("name")?,
-            address: row.try_get("address")?,
-            port: small(row.try_get("port")?, "port")?,
-            state: ServiceState::parse(&state).ok_or(StoreError::Value(format!("service state {state:?}")))?,
-            detail: row.try_get("detail")?,
-        })
-    };
-    rows.iter().map(service).collect()
 }
 
 /// A number that was stored as 64 bits and is smaller.

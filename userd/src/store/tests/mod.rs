@@ -3,6 +3,7 @@
 mod damage;
 mod leases;
 mod postgres;
+mod services;
 
 use netengine_proto::{ids::Uid, names::WorldName};
 use netengine_spec::Spec;
