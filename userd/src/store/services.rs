@@ -66,7 +66,7 @@ impl Change<'_> {
             let &[name, address, port, state, detail] = columns.as_slice() else { return Err(broken()) };
             let port = port.parse::<u16>().map_err(|_| broken())?;
             let known = wanted.get(&(name, address, port));
-            if known.is_some_and(|known| known.state.as_str() == state) {
+            if known.is_some_and(|known| known.state.as_str() == state && known.detail == detail) {
                 wanted.remove(&(name, address, port));
                 continue;
             }
