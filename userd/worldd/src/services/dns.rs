@@ -148,9 +148,8 @@ pub fn hints(plan: &Plan) -> Vec<Hint> {
 }
 
 impl Dns {
-    /// Makes zones and listeners equal to what the spec says. What was added to zones at run time stays.
-    pub async fn apply(&mut self, wish: &Wish<'_>) {
-        let plan = plan(wish.spec, wish.hosts, wish.ands, wish.delegations);
+    /// Makes zones and listeners equal to `plan`, which is the wish's. What was added to zones at run time stays.
+    pub async fn apply(&mut self, wish: &Wish<'_>, plan: Plan) {
         let places = places(wish.spec, &plan, wish.up_to);
         let changed = match &mut self.zones {
             Some(zones) if zones.can_become(&plan) => zones.become_(plan),
@@ -179,11 +178,10 @@ impl Dns {
         }
     }
 
-    /// Whether this spec's zones are not those of before with other records: everything that uses the store must be closed
-    /// first, for the store goes.
-    pub fn starts_anew(&self, wish: &Wish<'_>) -> bool {
-        let plan = || plan(wish.spec, wish.hosts, wish.ands, wish.delegations);
-        self.zones.as_ref().is_some_and(|zones| !zones.can_become(&plan()))
+    /// Whether these zones are not those of before with other records: everything that uses the store must be closed first,
+    /// for the store goes.
+    pub fn starts_anew(&self, plan: &Plan) -> bool {
+        self.zones.as_ref().is_some_and(|zones| !zones.can_become(plan))
     }
 
     /// Stops serving names.

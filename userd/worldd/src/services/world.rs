@@ -104,11 +104,13 @@ impl World {
         let Desired { hosts, ands, delegations, credentials, up_to, .. } = desired;
         let (up_to, directory) = (*up_to, places.state.as_path());
         let wish = dns::Wish { spec, hosts, ands, delegations, credentials, up_to, directory };
-        if self.dns.starts_anew(&wish) {
+        // Made once: with 500 ANDs it is a thousand zones.
+        let plan = dns::plan(spec, hosts, ands, delegations);
+        if self.dns.starts_anew(&plan) {
             self.https.close().await;
             self.registries.close().await;
         }
-        self.dns.apply(&wish).await;
+        self.dns.apply(&wish, plan).await;
         self.zones = self.dns.outward(spec);
         let (names, resign, looked_up) = (self.dns.store(), self.dns.resign(), self.dns.names());
         let Self { pki, platform, inworld, registries, .. } = self;
