@@ -92,7 +92,10 @@ fn status_json_has_the_documented_shape() {
     up(&host, &minimal());
     let status = run(&host, ALICE, &["status", "minimal", "--json"]).ok().json();
     // `notes` is in docs/json.md: labels and remarks.
-    assert_eq!(keys(&status), ["networks", "notes", "owner", "peers", "phases", "services", "started_at", "state", "world"]);
+    assert_eq!(
+        keys(&status),
+        ["networks", "notes", "owner", "peers", "phases", "services", "started_at", "state", "world"]
+    );
     assert_eq!(
         (&status["world"], &status["owner"], &status["state"]),
         (&json!("minimal"), &json!("alice"), &json!("ready"))

@@ -65,9 +65,20 @@ pub fn network(host: &Host) -> Network {
 
 /// A host with an internet, where alice may have uplinks.
 pub fn host() -> (Host, Network) {
-    let mut host = Host::bare();
-    host.file("uplink.conf", TERMS);
+    let host = Host::bare();
     let units = host.copy_units(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd"));
+    started(host, &units, &["netengine-spawn", "netengine-uplink", "netengine-rootd", "netengine-userd"])
+}
+
+/// The same without userd, which would take worlds that it does not know for left over.
+pub fn without_userd() -> (Host, Network) {
+    let host = Host::bare();
+    let units = netengine_tests::attack::rootd_units(&host);
+    started(host, &units, &["netengine-spawn", "netengine-uplink", "netengine-rootd"])
+}
+
+fn started(mut host: Host, units: &str, daemons: &[&str]) -> (Host, Network) {
+    host.file("uplink.conf", TERMS);
     let start = format!("ExecStart=\nExecStart=/usr/lib/netengine/netengine-rootd --uplink-config {ALLOWED}\n");
     host.file("units/netengine-rootd.service.d/test.conf", &format!("[Service]\n{start}"));
     let options = "--role spawn --worldd /usr/lib/netengine/netengine-worldd";
@@ -76,7 +87,7 @@ pub fn host() -> (Host, Network) {
     host.file("units/netengine-spawn.service.d/test.conf", &format!("[Service]\n{start}"));
     host.shell(ROOT, INTERNET);
     let before = network(&host);
-    host.start_daemons(&units, &["netengine-spawn", "netengine-uplink", "netengine-rootd", "netengine-userd"]);
+    host.start_daemons(units, daemons);
     (host, before)
 }
 
