@@ -9,7 +9,7 @@ use std::{collections::HashMap, net::IpAddr};
 use netengine_lab_proto::{Family, HopVerdict};
 use netengine_packet::{
     nonce::Nonce,
-    read,
+    read::{self, Packet, Transport},
     trace::{Report, Trace, TraceKind},
 };
 use serde::{Deserialize, Serialize};
@@ -102,9 +102,25 @@ pub struct Tables {
     pub trace: String,
 }
 
+/// Whether what was seen may be the packet that was sent, or a translation of its source. An answer may carry its number by
+/// chance, since the kernel numbers what hosts answer, but it is of another kind: an echo reply, or to the port that asked.
+fn is_alike(sent: &Packet, seen: &Packet) -> bool {
+    let is_same = match (&sent.transport, &seen.transport) {
+        (Transport::Icmp { kind: sent, .. }, Transport::Icmp { kind: seen, .. }) => sent == seen,
+        (sent, seen) => match (sent.ports(), seen.ports()) {
+            (Some((_, sent)), Some((_, seen))) => sent == seen,
+            // A report of the kernel may end before the ports.
+            _ => true,
+        },
+    };
+    sent.dst == seen.dst && sent.protocol == seen.protocol && is_same
+}
+
 /// One shot on its way.
 struct Flight {
     shot: Shot,
+    /// What is in its frame, when that is an IP packet.
+    packet: Option<Packet>,
     /// The base chain of the policy that its last header bytes named, and whether it was the bridge's.
     base: (bool, String),
     seen: ShotSeen,
@@ -115,6 +131,14 @@ struct Flight {
 }
 
 impl Flight {
+    /// Whether a packet, or a frame that is none, may be this one; its nonce is.
+    fn may_be(&self, seen: Option<&Packet>) -> bool {
+        match (&self.packet, seen) {
+            (Some(sent), Some(seen)) => is_alike(sent, seen),
+            (sent, seen) => sent.is_none() && seen.is_none(),
+        }
+    }
+
     fn is_done(&self) -> bool {
         if self.shot.sentinel {
             return self.traced;
@@ -149,7 +173,8 @@ impl Judge {
                 _ => doubt = Some("two packets had the same number"),
             }
         }
-        let flight = |shot| Flight {
+        let flight = |shot: Shot| Flight {
+            packet: read::frame_packet(&shot.frame),
             shot,
             base: (false, String::new()),
             seen: ShotSeen::default(),
@@ -194,8 +219,7 @@ impl Judge {
         let place = match trace.network_header.is_empty() {
             false => {
                 let place = nonce.and_then(|nonce| self.by_nonce.get(&nonce)).copied();
-                let is_its = |to: IpAddr| packet.as_ref().is_none_or(|packet| packet.dst == to);
-                let place = place.filter(|place| is_its(self.flights[*place].shot.to));
+                let place = place.filter(|place| self.flights[*place].may_be(packet.as_ref()));
                 match place {
                     Some(place) => drop(self.ids.insert(trace.id, place)),
                     // Somebody else's packet with our code point, under an identifier that was ours before.
@@ -273,7 +297,7 @@ impl Judge {
         let nonce = packet.as_ref().map_or_else(|| tagged(frame.body), |packet| packet.nonce);
         let place = nonce.and_then(|nonce| self.by_nonce.get(&nonce));
         if let Some(flight) = place.and_then(|place| self.flights.get_mut(*place))
-            && packet.is_none_or(|packet| packet.dst == flight.shot.to)
+            && flight.may_be(packet.as_ref())
             && (!ear.is_router || flight.shot.way == Way::Claim)
         {
             let kept = bytes[..bytes.len().min(FRAME_BYTES)].to_vec();

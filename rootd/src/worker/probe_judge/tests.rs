@@ -7,8 +7,8 @@ const MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
 const EAR: Ear = Ear { mac: MAC, is_router: false };
 const ROUTER: Ear = Ear { mac: MAC, is_router: true };
 
-fn shot(nonce: u16, arrives: bool, sentinel: bool) -> Shot {
-    let packet = PacketSpec {
+fn spec(nonce: u16) -> PacketSpec {
+    PacketSpec {
         src: [10, 0, 0, 10].into(),
         dst: [10, 1, 0, 10].into(),
         transport: Transport::Udp { src_port: 20_000 + nonce, dst_port: 4000 },
@@ -24,7 +24,11 @@ fn shot(nonce: u16, arrives: bool, sentinel: bool) -> Shot {
         extension_headers: Default::default(),
         src_mac: None,
         dst_mac: None,
-    };
+    }
+}
+
+fn shot(nonce: u16, arrives: bool, sentinel: bool) -> Shot {
+    let packet = spec(nonce);
     let number = Nonce::new(nonce).expect("not 0");
     let frame = frames(&packet, Ether { src: MAC, dst: MAC }, number).expect("built").remove(0);
     Shot { link: 0, frame, nonce, to: [10, 1, 0, 10].into(), way: Way::Routed, arrives, sentinel }
@@ -98,6 +102,30 @@ fn the_same_identifier_is_whose_header_bytes_came_last() {
     said(&mut judge, 5, None, "forward", HopVerdict::Drop);
     let accepted: Vec<_> = judge.seen().into_iter().map(|seen| seen.verdict.map(|verdict| verdict.accepted)).collect();
     assert_eq!(accepted, [Some(false), Some(true)]);
+}
+
+// Hosts answer probes, and the kernel numbers what they answer by itself: sooner or later as another probe to the one who asked.
+#[test]
+fn an_answer_with_the_number_of_a_probe_is_not_the_probe() {
+    let packet = |transport, number| {
+        let mut shot = shot(number, true, false);
+        let spec = PacketSpec { transport, ..spec(number) };
+        let nonce = Nonce::new(number).expect("not 0");
+        shot.frame = frames(&spec, Ether { src: MAC, dst: MAC }, nonce).expect("built").remove(0);
+        shot
+    };
+    let icmp = |kind| Transport::Icmp { kind, code: 0, rest: Some([78, 32, 0, 1]) };
+    let udp = |src_port, dst_port| Transport::Udp { src_port, dst_port };
+    for (sent, answer) in [(icmp(8), icmp(0)), (udp(20_000, 53), udp(53, 20_000)), (udp(20_000, 53), icmp(3))] {
+        let shots = [packet(sent, 1)];
+        let mut judge = judge(&shots);
+        said(&mut judge, 5, Some(&shots[0]), "forward", HopVerdict::Drop);
+        let answer = packet(answer, 1);
+        said(&mut judge, 6, Some(&answer), "forward", HopVerdict::Accept);
+        judge.arrive(0, EAR, &answer.frame);
+        let seen = judge.seen().remove(0);
+        assert_eq!((seen.verdict.map(|verdict| verdict.accepted), seen.arrived), (Some(false), None));
+    }
 }
 
 #[test]
