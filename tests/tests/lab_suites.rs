@@ -5,12 +5,14 @@ use std::{
     process::{Output, Stdio},
 };
 
+#[path = "lab_suites/kills.rs"]
+mod kills;
 #[path = "lab_suites/readers.rs"]
 mod readers;
 #[path = "lab_suites/tools.rs"]
 mod tools;
 
-use netengine_tests::{ALICE, BIN, DEADLINE, Host, signal};
+use netengine_tests::{ALICE, BIN, Host, signal};
 use serde_json::Value;
 
 /// What the README shows.
@@ -38,6 +40,20 @@ fn text(output: &Output) -> (Option<i32>, String, String) {
 fn test(host: &Host, suite: &str, words: &[&str]) -> (Option<i32>, String, String) {
     let file = host.file("suite.yaml", suite);
     text(&host.cli(ALICE, &[&["test", file.as_str()], words].concat()))
+}
+
+/// The report of a run without its times.
+fn timeless(output: &Output) -> Value {
+    let mut value: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|why| panic!("{why}: {}", String::from_utf8_lossy(&output.stderr)));
+    value["summary"]["millis"] = Value::Null;
+    for test in value["tests"].as_array_mut().expect("cases") {
+        test["millis"] = Value::Null;
+        for packet in test["packets"].as_array_mut().expect("packets") {
+            packet["millis"] = Value::Null;
+        }
+    }
+    value
 }
 
 fn json(host: &Host, suite: &str) -> (Option<i32>, Value) {
@@ -204,53 +220,12 @@ fn a_hostile_ruleset_reads_nothing_and_hurts_nobody() {
 fn the_same_suite_says_the_same_every_time_and_beside_others() {
     let host = Host::bare();
     let file = host.file("suite.yaml", FIRST);
-    let strip = |output: &Output| {
-        let mut value: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        value["summary"]["millis"] = Value::Null;
-        for test in value["tests"].as_array_mut().expect("cases") {
-            test["millis"] = Value::Null;
-            for packet in test["packets"].as_array_mut().expect("packets") {
-                packet["millis"] = Value::Null;
-            }
-        }
-        value
-    };
-    let first = strip(&host.cli(ALICE, &["test", &file, "--json"]));
+    let first = timeless(&host.cli(ALICE, &["test", &file, "--json"]));
     let results = std::thread::scope(|scope| {
         let runs: Vec<_> = (0..20).map(|_| scope.spawn(|| host.cli(ALICE, &["test", &file, "--json"]))).collect();
-        runs.into_iter().map(|run| strip(&run.join().expect("ends"))).collect::<Vec<_>>()
+        runs.into_iter().map(|run| timeless(&run.join().expect("ends"))).collect::<Vec<_>>()
     });
     assert!(results.iter().all(|result| *result == first), "{first:#}\n{results:#?}");
-}
-
-#[test]
-fn a_killed_run_leaves_nothing() {
-    let host = Host::bare();
-    let many: String = (0..400)
-        .map(|n| {
-            FIRST
-                .lines()
-                .skip(1)
-                .map(|line| format!("{line}\n"))
-                .collect::<String>()
-                .replace("only", &format!("{n} only"))
-        })
-        .collect();
-    let file = host.file("suite.yaml", &format!("tests:\n{many}"));
-    let before = (host.snapshot(), host.processes().len());
-    let mut command = host.command(ALICE, &format!("{}/netengine", BIN));
-    let mut child = command.args(["test", &file]).stdout(Stdio::piped()).spawn().expect("starts");
-    // It is at work: it has told of a case.
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("readable");
-    assert!(line.starts_with("ok "), "{line}");
-    signal(&child, nix::sys::signal::Signal::SIGKILL);
-    child.wait().expect("waited for");
-    let until = std::time::Instant::now() + DEADLINE;
-    while (host.snapshot(), host.processes().len()) != before {
-        assert!(std::time::Instant::now() < until, "something is left: {:?}", host.processes());
-        std::thread::yield_now();
-    }
 }
 
 const TWO_RULES: &str = "- name: web
