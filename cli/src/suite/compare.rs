@@ -21,7 +21,7 @@ pub fn run(ui: &Ui, cases: &[&Case], file: &Path, jobs: &Jobs, format: Report) -
     let other = Ruleset::read(file, jobs)?;
     let mut all: Vec<Case> = cases.iter().copied().cloned().collect();
     all.extend(derived(cases, &other, jobs)?);
-    let refused = |error: netengine_proto::bounded::TooMany| {
+    let refused = |error: netengine_lab_proto::TooLong| {
         let what = format!("cannot use the ruleset {}", other.name);
         Failure::new(ProblemKind::Usage, what, error, "make it shorter")
     };

@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use netengine_proto::bounded::{Bounded, TooMany};
+use netengine_proto::bounded::Bounded;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     limits::{AFTER_MILLIS, BESIDE, CASE_MILLIS, CASE_PACKETS, RULESET_BYTES},
-    names::NodeName,
+    names::{NodeName, TooLong},
     packet::{Content, Flow, Fragmentation, InjectedPacket, Transport},
     topology::{Topology, TopologyError},
 };
@@ -21,9 +21,9 @@ impl RulesetText {
     /// Takes a text within the bound.
     ///
     /// # Errors
-    /// [`TooMany`] when it has more bytes.
-    pub fn new(text: String) -> Result<Self, TooMany> {
-        if text.len() > RULESET_BYTES { Err(TooMany(RULESET_BYTES)) } else { Ok(Self(text)) }
+    /// [`TooLong`] when it has more bytes.
+    pub fn new(text: String) -> Result<Self, TooLong> {
+        if text.len() > RULESET_BYTES { Err(TooLong(RULESET_BYTES)) } else { Ok(Self(text)) }
     }
 
     /// The text.

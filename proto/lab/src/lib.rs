@@ -22,7 +22,7 @@ pub mod presets;
 pub mod topology;
 
 pub use case::{CaseError, CaseLimits, CaseRequest, RulesetText};
-pub use names::{Bytes, LinkName, NodeName, SettingName};
+pub use names::{Bytes, LinkName, NodeName, SettingName, TooLong};
 pub use outcome::{
     CapturedFrame, CaseAnswer, CaseResult, Connection, Counter, CtDirection, CtState, Delivery, Family, FrameRole,
     Hook, Hop, HopKind, HopVerdict, LoadError, PacketOutcome, Reply, RuleInfo, RuleRef, Tuple, Verdict,

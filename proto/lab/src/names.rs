@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use netengine_proto::bounded::TooMany;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::limits::{LINK_NAME_BYTES, NODE_NAME_BYTES};
@@ -196,6 +195,11 @@ impl SettingName {
     }
 }
 
+/// A text or a byte string was longer than its bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("holds more than {0} bytes")]
+pub struct TooLong(pub usize);
+
 /// At most `MAX` bytes. The bound is checked while decoding.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Bytes<const MAX: usize>(Vec<u8>);
@@ -204,9 +208,9 @@ impl<const MAX: usize> Bytes<MAX> {
     /// Takes at most `MAX` bytes.
     ///
     /// # Errors
-    /// [`TooMany`] when there are more.
-    pub fn new(bytes: Vec<u8>) -> Result<Self, TooMany> {
-        if bytes.len() > MAX { Err(TooMany(MAX)) } else { Ok(Self(bytes)) }
+    /// [`TooLong`] when there are more.
+    pub fn new(bytes: Vec<u8>) -> Result<Self, TooLong> {
+        if bytes.len() > MAX { Err(TooLong(MAX)) } else { Ok(Self(bytes)) }
     }
 }
 
@@ -241,13 +245,13 @@ impl<'de, const MAX: usize> Deserialize<'de> for Bytes<MAX> {
                 write!(f, "at most {MAX} bytes")
             }
             fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
-                if bytes.len() > MAX { Err(E::custom(TooMany(MAX))) } else { Ok(Bytes(bytes.to_vec())) }
+                if bytes.len() > MAX { Err(E::custom(TooLong(MAX))) } else { Ok(Bytes(bytes.to_vec())) }
             }
             fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
                 let mut bytes = Vec::new();
                 while let Some(byte) = seq.next_element()? {
                     if bytes.len() == MAX {
-                        return Err(de::Error::custom(TooMany(MAX)));
+                        return Err(de::Error::custom(TooLong(MAX)));
                     }
                     bytes.push(byte);
                 }

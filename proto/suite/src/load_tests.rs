@@ -150,3 +150,13 @@ proptest::proptest! {
         let _ = load("s.yaml", &text, &mut read);
     }
 }
+
+#[test]
+fn what_is_too_long_is_told_in_bytes() {
+    let mut long = |_: &str| Ok("#".repeat((16 << 20) + 1));
+    let text = "- {rules_file: long.nft, packets: [{}]}\n";
+    let told = load("s.yaml", text, &mut long).expect_err("too long");
+    assert!(told[0].to_string().ends_with("`rules` holds more than 16777216 bytes"), "{told:?}");
+    let payload = format!("- {{rules: '', packets: [{{protocol: udp, payload: {}}}]}}\n", "x".repeat(70_000));
+    assert!(mistakes(&payload)[0].contains("`payload` holds more than ") && mistakes(&payload)[0].ends_with(" bytes"));
+}
