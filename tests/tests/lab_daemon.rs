@@ -2,6 +2,9 @@
 
 use std::process::{Output, Stdio};
 
+#[path = "lab_daemon/hostile.rs"]
+mod hostile;
+
 use netengine_tests::{
     ALICE, BIN, BOB, CAROL, Host, Person, ROOT, USERD,
     attack::{log_of, until},
@@ -438,24 +441,6 @@ fn lab_sock_is_for_userd_alone_and_nonsense_ends_one_connection() {
 }
 
 #[test]
-fn hostile_rulesets_reach_nothing_of_the_host() {
-    let host = host_with("");
-    host.file("suite.yaml", "");
-    let before = host.foreign();
-    for (rules, message) in
-        [("include \"/etc/shadow\"", "include"), ("include \"/proc/1/environ\"", "include"), ("flush ruleset", "")]
-    {
-        let suite =
-            format!("- name: x\n  rules: |\n    {rules}\n  packets: [{{dst_port: 1, expected_verdict: ACCEPT}}]\n");
-        let (code, out, error) = test(&host, ALICE, &suite, &[]);
-        assert!(code == Some(i32::from(!message.is_empty())) && out.contains(message), "{rules}: {out}{error}");
-        assert!(!out.contains("root:"), "{out}");
-    }
-    before.assert_unchanged(&host.snapshot());
-    nothing_left(&host);
-}
-
-#[test]
 fn who_can_make_no_user_namespace_is_told_so_and_the_daemon_judges() {
     let host = host_with("");
     let file = host.file("suite.yaml", SUITE);
@@ -473,58 +458,5 @@ fn who_can_make_no_user_namespace_is_told_so_and_the_daemon_judges() {
     }
     let (code, out, error) = run(&["--json"]);
     assert_eq!((code, report(&out)["summary"]["passed"].as_u64()), (Some(0), Some(3)), "{out}{error}");
-    nothing_left(&host);
-}
-
-/// Rules of a suite's case, each line of it indented.
-fn with_rules(rules: &str, packet: &str) -> String {
-    let rules: String = rules.lines().map(|line| format!("    {line}\n")).collect();
-    format!("- name: x\n  rules: |\n{rules}  packets: [{packet}]\n")
-}
-
-#[test]
-fn large_and_hostile_texts_are_judged_or_refused_while_others_tests_go_on() {
-    let host = host_with("");
-    host.file("suite.yaml", "");
-    let bobs_file = host.file("bob.yaml", SUITE);
-    let before = host.foreign();
-    let daemons = ["netengine-rootd", "netengine-userd", "netengine-lab"].map(|name| host.daemon_pid(name));
-    let lines = |count: u32, line: &dyn Fn(u32) -> String| (0..count).map(line).collect::<String>();
-    let chain = "table inet t {\n chain i {\n  type filter hook input priority 0;\n";
-    let rules = lines(10_000, &|number| format!("  tcp dport {} drop\n", 1 + number));
-    let rules = format!("{chain}{rules} }}\n}}\n");
-    let elements = lines(100_000, &|number| {
-        let [_, b, c, d] = (number + 1).to_be_bytes();
-        format!("10.{b}.{c}.{d}, ")
-    });
-    let named = format!("table inet t {{\n set s {{ type ipv4_addr; elements = {{ {elements} }}; }}\n}}\n");
-    let named = format!("{named}{chain}  ip saddr @s drop\n }}\n}}\n");
-    let long = format!("# {}\n", "x".repeat(1_000)).repeat(16_000);
-    let too_long = format!("# {}\n", "x".repeat(1_000)).repeat(17_000);
-    let deep = "table ip t { chain c { ".repeat(5_000);
-    let parentheses = format!("table ip t {{ chain c {{ meta mark set {}1 accept; }}; }}", "(".repeat(200_000));
-    let packet = "{dst_port: 80, expected_verdict: DROP}";
-    let cases = [
-        ("10,000 rules", with_rules(&rules, packet), 0, "1 passed"),
-        ("100,000 elements", with_rules(&named, packet), 0, "1 passed"),
-        ("16 MiB", with_rules(&long, "{dst_port: 80}"), 0, "1 passed"),
-        ("more than 16 MiB", with_rules(&too_long, packet), 2, "more than 16777216"),
-        ("deep", with_rules(&deep, packet), 1, "cannot load the ruleset"),
-        ("a crash of the parser", with_rules(&parentheses, packet), 1, "cannot load the ruleset"),
-        ("NUL", "- {rules: \"table ip t {\\0}\", packets: [{}]}".to_owned(), 1, "NUL byte"),
-        ("flush", with_rules("flush ruleset", packet), 1, "expected DROP"),
-    ];
-    for (name, suite, wanted, message) in cases {
-        std::thread::scope(|scope| {
-            let bob = scope.spawn(|| told(&host.cli(BOB, &["test", &bobs_file, "--json"])));
-            let (code, out, error) = test(&host, ALICE, &suite, &[]);
-            assert_eq!(code, Some(wanted), "{name}: {out}{error}");
-            assert!(out.contains(message) || error.contains(message), "{name}: {out}{error}");
-            let (code, out, error) = bob.join().expect("ends");
-            assert_eq!(code, Some(0), "beside {name}: {out}{error}");
-        });
-    }
-    before.assert_unchanged(&host.snapshot());
-    assert_eq!(daemons, ["netengine-rootd", "netengine-userd", "netengine-lab"].map(|name| host.daemon_pid(name)));
     nothing_left(&host);
 }

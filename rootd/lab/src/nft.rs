@@ -27,6 +27,10 @@ const TOO_LONG: &str = "Message too long";
 const TOO_LONG_MEANS: &str = "the kernel takes no piece that long here (net.core.wmem_max bounds it): give a large set inside a rule a \
      name and elements of its own, place no rules by index, or have an administrator raise the setting";
 
+/// What the parser says when its stack is full: it takes 10,000 tokens that wait for others (bison, `YYMAXDEPTH`).
+const TOO_DEEP: &str = "memory exhausted";
+const TOO_DEEP_MEANS: &str = "nested too deeply for nft's parser (memory exhausted)";
+
 /// What is to be done with a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -147,7 +151,11 @@ pub fn messages(text: &str) -> Vec<(String, Option<(u32, u32)>)> {
         let mut parts = place.trim_end_matches(':').rsplitn(3, ':');
         let column = parts.next().and_then(|columns| columns.split('-').next()?.parse().ok());
         let line = parts.next().and_then(|line| line.parse().ok());
-        let message = if message.ends_with(TOO_LONG) { TOO_LONG_MEANS } else { message };
+        let message = match message {
+            _ if message.ends_with(TOO_LONG) => TOO_LONG_MEANS,
+            TOO_DEEP => TOO_DEEP_MEANS,
+            _ => message,
+        };
         found.push((message.trim().to_owned(), line.zip(column)));
     }
     if found.is_empty() {
@@ -168,6 +176,8 @@ mod tests {
             messages(text),
             [("syntax error, unexpected string".to_owned(), Some((3, 13))), (TOO_LONG_MEANS.to_owned(), Some((0, 0))),]
         );
+        let deep = "/dev/stdin:1:10022-10022: Error: memory exhausted\n";
+        assert_eq!(messages(deep), [(TOO_DEEP_MEANS.to_owned(), Some((1, 10_022)))]);
         assert_eq!(messages("odd\n"), [("odd".to_owned(), None)]);
     }
 }
