@@ -22,7 +22,7 @@ use crate::{
     mute,
     nft::{Answer, Mode, Nft, messages},
     reuse::{Sandbox, leaves_nothing, tracks},
-    text::{Listing, prepare, prepare::SourceRule},
+    text::{Listing, lacks, prepare, prepare::SourceRule},
     tracer::{INET_TRACER, TRACER, further_tracer},
     verdict::{Facts, NodeFacts},
     watch::Barrier,
@@ -198,11 +198,17 @@ impl Engine {
                         Some(Answer::Refused(alone) | Answer::Emptied(alone)) => alone,
                         _ => text.clone(),
                     };
-                    let placed = messages(&text).into_iter().map(|(message, place)| {
-                        let place = place.filter(|(line, _)| *line > 0 && number <= own);
-                        (format!("{whose}{message}"), place.map(|(line, column)| prepared.original(line, column)))
-                    });
-                    return Err(load_failed(node, placed.collect()));
+                    let mut placed = messages(&text);
+                    placed.truncate(LOAD_ERRORS);
+                    for (message, place) in &mut placed {
+                        if let Some(lacks) = self.lacking(here, &prepared.text, message, *place)? {
+                            *message = format!("{message}: {lacks}");
+                        }
+                        *place = place.filter(|(line, _)| *line > 0 && number <= own);
+                        *message = format!("{whose}{message}");
+                        *place = place.map(|(line, column)| prepared.original(line, column));
+                    }
+                    return Err(load_failed(node, placed));
                 }
                 Answer::TooLarge => {
                     let message = "nft takes more memory for this text than a sandbox has (2 GiB): load fewer rules";
@@ -227,6 +233,26 @@ impl Engine {
             }
         }
         Ok(facts)
+    }
+
+    /// What this kernel lacks of the statement that a message is about, as far as it is that. What is asked of it stays in the sandbox, which
+    /// nobody uses again: its ruleset did not load.
+    fn lacking(
+        &mut self,
+        here: &Built,
+        text: &str,
+        message: &str,
+        place: Option<(u32, u32)>,
+    ) -> io::Result<Option<String>> {
+        let Some((line, _)) = place.filter(|_| lacks::is_lack(message)) else { return Ok(None) };
+        for question in lacks::questions(text, line) {
+            if let Answer::Refused(answer) = self.nft.run(Mode::Load, here.namespace.as_fd(), &question.text)?
+                && messages(&answer).iter().any(|(message, _)| lacks::is_lack(message))
+            {
+                return Ok(Some(question.answer));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Ruleset texts, pure: what is done to one before nft reads it, and what nft's listing says.
 
 pub mod counters;
+pub mod lacks;
 pub mod listing;
 pub mod prepare;
 mod scan;

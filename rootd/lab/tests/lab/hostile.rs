@@ -114,3 +114,61 @@ fn all_of_it_ends_with_its_first_process() {
         std::thread::sleep(Duration::from_millis(10));
     }
 }
+
+/// What nft, run in a namespace of its own, says of a text: nothing when it loads.
+fn nft(text: &str) -> String {
+    let file = std::env::temp_dir().join(format!("netengine-lab-lacks-{}", std::process::id()));
+    fs::write(&file, text).expect("written");
+    let output = std::process::Command::new("unshare")
+        .args(["--user", "--map-root-user", "--net", "nft", "-f"])
+        .arg(&file)
+        .output()
+        .expect("unshare and nft run");
+    fs::remove_file(&file).expect("there");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Kernels differ: what nft itself can load here is judged, what it cannot is told with what the kernel lacks, and nothing is made up.
+#[test]
+fn what_the_kernel_lacks_is_named_and_what_it_has_is_judged() {
+    let chain = |family: &str, statement: &str| {
+        let hook = match family {
+            "netdev" => "ingress device lo",
+            "arp" => "input",
+            _ => "prerouting",
+        };
+        format!("table {family} t {{\n chain c {{\n  type filter hook {hook} priority 0;\n  {statement}\n }}\n}}\n")
+    };
+    let flowtable = "table inet t {\n flowtable f {\n  hook ingress priority 0; devices = { lo };\n }\n}\n";
+    let mut texts = vec![("flowtable", flowtable.to_owned())];
+    for family in ["ip", "ip6", "inet", "arp", "bridge", "netdev"] {
+        for (name, statement) in
+            [("queue", "queue num 3"), ("reject", "reject"), ("ct", "ct state new accept"), ("log", "log")]
+        {
+            texts.push((name, chain(family, statement)));
+        }
+    }
+    let mut worker = worker();
+    for (name, text) in texts {
+        let alone = nft(&text);
+        let result = worker.run(&case(Topology::simple(), &text, vec![])).expect("answers");
+        let CaseResult::LoadFailed(errors) = result else {
+            assert_eq!(alone, "", "{text}: loaded, and nft alone cannot: {result:?}");
+            continue;
+        };
+        let message = &errors[0].message;
+        let own = alone.lines().next().and_then(|line| line.split_once("Error: ")).expect("nft's message").1;
+        assert!(message.starts_with(own.trim()), "{text}: {message}\n{alone}");
+        if own.starts_with("Could not process rule") {
+            assert!(message.contains(&format!("this kernel has no `{name}` in family ")), "{text}: {message}");
+            assert!(errors[0].line.is_some(), "{text}: {errors:?}");
+        }
+        println!("{message}");
+    }
+    // The words of a missing module, of something else that is missing: nothing is added.
+    let missing = "add table ip t\nadd chain ip t c\nadd rule ip t c log prefix \"queue\" jump nowhere\n";
+    match worker.run(&case(Topology::simple(), missing, vec![])).expect("answers") {
+        CaseResult::LoadFailed(errors) => assert!(!errors[0].message.contains("this kernel"), "{errors:?}"),
+        other => panic!("loaded: {other:?}"),
+    }
+}
