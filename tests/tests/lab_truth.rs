@@ -51,6 +51,17 @@ fn the_other_judge_sees_what_is_wrong() {
     }
     }
   packets: [{dst_ip: 10.0.1.2, dst_port: 8080}]
+- name: a flow
+  topology: gateway
+  rules: |
+    table inet t { chain f { type filter hook forward priority 0; policy drop
+      ct state established accept
+      tcp dport 80 accept
+    }
+    }
+  packets:
+    - {flow: handshake, dst_port: 80}
+    - {flow: handshake, from: server, payload: welcome}
 - name: the same
   rules: |
     table ip t { chain i { type filter hook input priority 0; policy drop; }; }
@@ -58,9 +69,12 @@ fn the_other_judge_sees_what_is_wrong() {
 ";
     let (engine, unmet) = engine(&Host::bare(), suite);
     assert_eq!(unmet, [""; 0]);
-    let wrong = suite.replace("tcp dport 22 drop", "tcp dport 23 drop").replace("10.0.2.2:80", "10.0.2.2:81");
+    let wrong = suite
+        .replace("tcp dport 22 drop", "tcp dport 23 drop")
+        .replace("10.0.2.2:80", "10.0.2.2:81")
+        .replace("established accept", "established ct direction original accept");
     let (_, left) = compare(&wrong, &engine);
-    assert_eq!(left.keys().collect::<Vec<_>>(), ["a rule", "a translation"], "{left:#?}");
+    assert_eq!(left.keys().collect::<Vec<_>>(), ["a flow", "a rule", "a translation"], "{left:#?}");
     for (name, key) in [("a rule", "verdict"), ("a rule", "rule"), ("a rule", "path"), ("a translation", "delivered")] {
         assert!(left[name].iter().any(|text| text.contains(&format!(", {key}: "))), "{name} {key}: {left:#?}");
     }

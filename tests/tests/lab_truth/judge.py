@@ -14,6 +14,7 @@ import traceback
 
 import yaml
 
+import flows
 import network
 import observe
 import packets
@@ -60,6 +61,16 @@ def patient(watch, sent, quiet):
     return seen
 
 
+def provisional(entry, played):
+    """A packet of a flow as it would be without translation."""
+    flow = played.get(entry.get("flow"))
+    if flow is None or entry.get("protocol", flow.protocol) != flow.protocol:
+        return {k: v for k, v in entry.items() if k != "flow"} if flow else entry
+    src, sport, dst, dport = flow.near if entry.get("from", flow.opener) == flow.opener else flow.back()
+    ports = dict(src_port=sport, dst_port=dport) if sport else {}
+    return dict(entry, protocol=flow.protocol, src_ip=src, dst_ip=dst, **ports)
+
+
 def one(case, quiet):
     rules = case.get("rules", "")
     net = network.Network(case.get("topology", "simple"), case.get("sysctls", {}), case.get("peers") == "silent")
@@ -68,15 +79,22 @@ def one(case, quiet):
         message = loaded.stderr.decode(errors="replace")
         return dict(name=case["name"], load_error=message, packets=[])
     subprocess.run(["nft", "-f", "-"], input=observe.tracer(rules).encode(), check=True)
-    entries = []
+    listed = []
     for entry in case["packets"]:
         for n in range(entry.get("count", 1)):
             again = dict(entry, src_port=entry.get("src_port", 12345) + n * entry.get("sport_step", 0))
             again["after_ms"] = entry.get("after_ms" if n == 0 else "gap_ms", 0)
-            entries.append(packets.Sent(again, net.nodes, len(entries) + 1))
+            if "flow" in entry:
+                again["src_port"] = entry.get("src_port", 12345)
+            listed.append(again)
+    played = {name: flows.Flow(held, net.nodes) for name, held in flows.members(listed).items()}
+    # A packet of a flow is made when its turn comes; what is looked for is known before.
+    entries = [packets.Sent(provisional(entry, played), net.nodes, n + 1) for n, entry in enumerate(listed)]
+    spoken = {end for flow in played.values() for end in flow.scripted}
     listeners = case.get("listeners", "auto")
     if listeners == "auto":
-        aims = [e.entry for e in entries if e.entry.get("protocol", "tcp") in ("tcp", "udp") and "frame" not in e.entry]
+        aims = [e.entry for e in entries if e.entry.get("protocol", "tcp") in ("tcp", "udp") and "frame" not in e.entry
+                and not (e.entry.get("flow") and (played[e.entry["flow"]].scripted or e.source != played[e.entry["flow"]].opener))]
         listeners = {(e.get("protocol", "tcp"), e.get("dst_port", 80)) for e in aims}
     elif listeners == "none":
         listeners = None
@@ -85,15 +103,26 @@ def one(case, quiet):
     if case.get("peers") != "silent":
         for called in net.nodes:
             own = [sent.packet for sent in entries if sent.source == called and "frame" not in sent.entry]
-            net.mute(called, {packet.sport for packet in own if packets.TCP in packet}, any(packets.UDP in packet for packet in own))
+            net.mute(called, {packet.sport for packet in own if packets.TCP in packet}, any(packets.UDP in packet for packet in own), called in spoken)
         net.enter("fw")
     watch = observe.Watch(net, rules, entries, listeners)
     results = []
-    for sent in entries:
-        time.sleep(sent.entry["after_ms"] / 1000)
-        errno = watch.send(sent)
-        seen = patient(watch, sent, quiet)
-        verdict, step, delivered = decide(sent, seen)
+    for listed_one, sent in zip(listed, entries):
+        time.sleep(listed_one["after_ms"] / 1000)
+        flow = played.get(listed_one.get("flow"))
+        for n, (called, entry) in enumerate(flow.steps(listed_one) if flow else [(None, None)]):
+            if flow:
+                sent = packets.Sent(flow.written(entry, called, watch), net.nodes, len(results) + 1 + n * 0x400)
+            errno = watch.send(sent)
+            seen = patient(watch, sent, quiet)
+            verdict, step, delivered = decide(sent, seen)
+            if flow:
+                flow.sent(called, sent.packet)
+                flow.arrived(called, seen, watch)
+            if verdict == "ACCEPT" and flow and flow.waits(called):
+                verdict, step = "LOST", None  # its answer never came
+            if verdict != "ACCEPT":
+                break
         step = seen["trace"][step] if step is not None else None
         results.append(dict(verdict=verdict, delivered=delivered, errno=errno, chain=step and step[0], rule=step and step[2],
                             path=[f"{chain} {kind} {verdict}" for chain, kind, _, verdict in seen["trace"]]))

@@ -118,13 +118,16 @@ class Network:
     def enter(self, called):
         call(LIBC.setns, self.spaces[called], NEWNET)
 
-    def mute(self, called, ports, unreachable):
+    def mute(self, called, ports, unreachable, resets=False):
         """What a node's own stack does not send: resets from the ports that packets are sent from in its name, for it knows nothing of them; and
-        that a port of UDP has no socket."""
+        that a port of UDP has no socket. With `resets` none at all: the suite speaks for an end of a flow there."""
         rules = [f"rule add iif lo ipproto tcp sport {port} blackhole" for port in ports]
         if rules:
             self.ip(called, "\n".join(rules))
             self.ip(called, "\n".join(rules), "-6")
+        if resets and called != "fw":
+            self.enter(called)
+            subprocess.run(["nft", "-f", "-"], check=True, input=b"table inet scripted {\nchain o { type filter hook output priority 0\ntcp flags & rst == rst drop\n}\n}\n")
         if unreachable and called != "fw":
             self.enter(called)
             subprocess.run(["nft", "-f", "-"], check=True, input=b"""table inet mute { chain o { type filter hook output priority 0

@@ -36,6 +36,7 @@ def tracer(rules):
 class Watch:
     def __init__(self, net, rules, entries, listeners):
         self.net, self.sniffers, self.raw, self.echoes, self.keep = net, {}, {}, {}, []
+        self.heard = {}  # by node, what came to it last
         # Who asked whom: an answer is not echoed again by the one that asked.
         self.asked = set()
         for sent in entries:
@@ -152,6 +153,8 @@ class Watch:
         if packet is None or where[2] == socket.PACKET_OUTGOING:
             return
         called = self.sniffers[s][0]
+        if TCP in packet or UDP in packet:
+            self.heard[called] = packet
         if packets.same(sent, packet):
             seen["deliveries"].append(packets.place(called, packet))
         elif called == sent.source and packets.refuses(sent, packet):
@@ -162,7 +165,7 @@ class Watch:
     def received(self, sent, s, seen):
         family, number = self.raw[s]
         if family == socket.AF_INET:
-            packet = IP(s.recv(65536))
+            packet = self.heard["fw"] = IP(s.recv(65536))
             if packets.same(sent, packet):
                 seen["deliveries"].append(packets.place("fw", packet))
             elif sent.source == "fw" and packets.refuses(sent, packet):
@@ -209,7 +212,8 @@ class Watch:
         packet = sent.packet
         if isinstance(packet, ARP):
             return "arp " in header or "@nh" in header
-        raw = re.search(r"@nh,0,\d+ 0x([0-9a-f]+)", header)
+        # Of a later fragment of IPv6 nft shows the network header where it thinks the transport header is.
+        raw = re.search(r"(?:@nh|ether type ip6 @th),0,\d+ 0x([0-9a-f]+)", header)
         if raw:
             data = bytes.fromhex(raw.group(1))
             return data[:8] == bytes(packet)[:8] if isinstance(packet, IP) else data[:4] == bytes(packet)[:4]

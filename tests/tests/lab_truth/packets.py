@@ -69,7 +69,7 @@ class Sent:
         ports = dict(sport=entry.get("src_port", 12345), dport=entry.get("dst_port", 80))
         if protocol == "tcp":
             flags = sum(FLAGS[flag] for flag in entry.get("tcp_flags", ["S"]))
-            made = TCP(**ports, flags=flags, seq=0x51000000 + number, window=65535)
+            made = TCP(**ports, flags=flags, seq=entry.get("seq", 0x51000000 + number), ack=entry.get("ack", 0), window=65535)
             options = content(entry.get("tcp_options"))
             if options:
                 options += bytes(-len(options) % 4)
