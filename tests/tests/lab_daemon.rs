@@ -4,6 +4,8 @@ use std::process::{Output, Stdio};
 
 #[path = "lab_daemon/hostile.rs"]
 mod hostile;
+#[path = "lab_daemon/websocket.rs"]
+mod websocket;
 
 use netengine_tests::{
     ALICE, BIN, BOB, CAROL, Host, Person, ROOT, USERD,

@@ -8,6 +8,7 @@ pub mod openapi;
 mod routes;
 mod stream;
 mod trusted;
+mod websocket;
 
 use std::{
     collections::HashMap,

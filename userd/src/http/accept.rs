@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{App, router};
+use super::{App, router, websocket::Upgrades};
 use crate::{decide::Principal, start::sockets::SocketRole};
 
 /// Pause when descriptors or memory are used up; connections that end meanwhile free them.
@@ -92,12 +92,14 @@ fn admit(stream: UnixStream, role: SocketRole, app: &App, connections: &TaskTrac
         SocketRole::User => Principal::user(uid),
         SocketRole::Admin => Principal::admin(uid),
     };
-    let service = TowerToHyperService::new(router(app.clone(), stop.clone()).layer(Extension(principal)));
+    let upgrades = Upgrades::new(admitted, connections.clone());
+    let layers = router(app.clone(), stop.clone()).layer(Extension(principal)).layer(Extension(upgrades.clone()));
+    let service = TowerToHyperService::new(layers);
     let stop = stop.clone();
     connections.spawn(async move {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(limits::API_HEADER_TIME).max_buf_size(64 * 1024);
-        let connection = http.serve_connection(TokioIo::new(stream), service);
+        let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
         tokio::pin!(connection);
         let served = tokio::select! {
             served = connection.as_mut() => served,
@@ -109,7 +111,7 @@ fn admit(stream: UnixStream, role: SocketRole, app: &App, connections: &TaskTrac
         if let Err(error) = served {
             tracing::debug!(%uid, %error, "connection ended");
         }
-        drop(admitted);
+        drop(upgrades);
     });
 }
 

@@ -5,14 +5,14 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use axum::{
     Extension,
     body::Body,
-    extract::{Path, State},
+    extract::{Path, Request, State},
     http::{HeaderMap, header},
     response::{
         IntoResponse, Response,
         sse::{Event as SseEvent, KeepAlive, Sse},
     },
 };
-use futures::{Stream, stream};
+use futures::{Stream, StreamExt, stream};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use netengine_lab_proto::{CaseRequest, CaseResult};
@@ -30,6 +30,7 @@ use tokio::sync::OnceCell;
 use super::{
     answer::{Answer, Failure, accepted, ok},
     routes::Shared,
+    websocket::{self, Upgrades},
 };
 use crate::{
     decide::{Act, AllOf, FirewallTestRef, Principal, Verdict, act, decide},
@@ -191,22 +192,32 @@ pub(super) async fn cancel(
     ok(run.status())
 }
 
-/// What is seen, case by case: `hook`, `match`, `conntrack`, `verdict`, `error`, `case`; at last `end`.
+/// What is seen, case by case: `hook`, `match`, `conntrack`, `verdict`, `error`, `case`; at last `end`. Asked for with `Upgrade: websocket`, the same
+/// comes as text messages `{"event", "data"}`, and the WebSocket closes with 1000 after the last.
 #[utoipa::path(get, path = "/firewall/tests/{id}/events", params(("id" = String, Path)),
     responses((status = 200, content((FirewallTest = "text/event-stream"))), (status = 404, body = Problem)))]
 pub(super) async fn events(
     State(shared): State<Shared>,
     Extension(principal): Extension<Principal>,
+    upgrades: Option<Extension<Upgrades>>,
     Path(id): Path<String>,
+    request: Request,
 ) -> Result<Response, Failure> {
     let (run, _verdict) = judge(&shared, principal, act::ViewFirewallTest, &id)?;
-    Ok(follow(run, shared.stop.clone()).into_response())
+    let events = follow(run, shared.stop.clone());
+    if let Some(Extension(upgrades)) = upgrades.filter(|_| websocket::is_asked(request.headers())) {
+        return Ok(websocket::answer(request, upgrades, shared.stop, events)?);
+    }
+    let events =
+        events.map(|(name, value)| Ok::<_, Infallible>(SseEvent::default().event(name).data(value.to_string())));
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }
 
+/// The events of a run, from its first; ends with the run, or when `stop` is cancelled.
 fn follow(
     run: Arc<Run>,
     stop: tokio_util::sync::CancellationToken,
-) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
+) -> impl Stream<Item = (&'static str, serde_json::Value)> + Send + 'static {
     struct Reader {
         run: Arc<Run>,
         changed: tokio::sync::watch::Receiver<usize>,
@@ -216,10 +227,10 @@ fn follow(
     }
     let changed = run.subscribe();
     let reader = Reader { run, changed, ready: Vec::new().into_iter(), place: 0, over: false };
-    let events = stream::unfold((reader, stop), |(mut reader, stop)| async move {
+    stream::unfold((reader, stop), |(mut reader, stop)| async move {
         loop {
-            if let Some((name, value)) = reader.ready.next() {
-                return Some((Ok(SseEvent::default().event(name).data(value.to_string())), (reader, stop)));
+            if let Some(event) = reader.ready.next() {
+                return Some((event, (reader, stop)));
             }
             if reader.over {
                 return None;
@@ -241,8 +252,7 @@ fn follow(
                 }
             }
         }
-    });
-    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+    })
 }
 
 /// Runs one case in a sandbox of the caller's; its sandboxes end with the connection.
