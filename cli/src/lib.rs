@@ -15,7 +15,7 @@
 
 #![deny(unsafe_code)] // allowed in `exec::sys` only, each block with its reason
 
-/// The firewall lab as a library.
+/// The firewall lab as a library: `Lab::connect` to the daemon, then `run_case` or `run_suite`, which tells of each event while the run is on.
 pub mod lab {
     pub use crate::{failure::Failure, suite::daemon::Lab};
 }

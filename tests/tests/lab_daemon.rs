@@ -4,6 +4,8 @@ use std::process::{Output, Stdio};
 
 #[path = "lab_daemon/hostile.rs"]
 mod hostile;
+#[path = "lab_daemon/library.rs"]
+mod library;
 #[path = "lab_daemon/websocket.rs"]
 mod websocket;
 
