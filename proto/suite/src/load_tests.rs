@@ -1,4 +1,4 @@
-use netengine_lab_proto::{Content, Transport, Verdict};
+use netengine_lab_proto::{Content, Topology, Transport, Verdict};
 
 use super::*;
 
@@ -45,6 +45,27 @@ fn both_layouts_of_the_other_tool_give_the_same_cases() {
     assert_eq!(case.packets[1].verdict, Expected::Stopped(Verdict::Reject));
     assert_eq!(case.packets[0].title, "tcp 10.0.0.1:12345 > 10.0.0.2:22 [S]");
     assert_eq!(case.packets[1].title, "udp 192.168.1.10:12345 > 10.0.0.2:53");
+}
+
+#[test]
+fn what_the_other_tool_takes_in_any_letters_and_as_nothing_is_taken_so() {
+    let text = "tests:
+  - topology: GATEWAY
+    rules: table ip t { }
+    packets:
+      - {protocol: icmp, tcp_flags: [], src_port: null, expected_verdict: Drop}
+      - {tcp_flags: [s, a], expected_verdict: accept}
+";
+    let case = &suite(text).cases[0];
+    assert_eq!(case.request.topology, Topology::gateway());
+    assert_eq!(case.packets[0].verdict, Expected::Stopped(Verdict::Drop));
+    assert_eq!(case.packets[1].title, "tcp 10.0.1.1:12345 > 10.0.2.2:80 [SA]");
+    let own = "topologies: {Simple: {nodes: {fw: {addresses: {}}}}}\n";
+    assert!(
+        mistakes(&format!("{own}tests: [{{topology: SIMPEL, rules: '', packets: [{{}}]}}]\n"))[0]
+            .contains("\"SIMPEL\"")
+    );
+    assert!(mistakes(&text.replace("[],", "[S],"))[0].contains("`tcp_flags` are for tcp alone"));
 }
 
 #[test]

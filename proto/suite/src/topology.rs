@@ -21,15 +21,16 @@ const TESTED: &str = "fw";
 pub fn chosen(choice: &file::TopologyChoice, named: &BTreeMap<String, file::Topology>) -> Result<Topology, String> {
     match choice {
         file::TopologyChoice::Inline(written) => build(written),
-        file::TopologyChoice::Named(name) => match (named.get(name), name.as_str()) {
+        // In whatever letters, as the other tool takes them; names of the suite's own are as written.
+        file::TopologyChoice::Named(name) => match (named.get(name), name.to_lowercase().as_str()) {
             (Some(written), _) => build(written),
             (None, "simple") => Ok(Topology::simple()),
             (None, "gateway") => Ok(Topology::gateway()),
             (None, "bridge") => Ok(Topology::bridge()),
-            (None, other) => {
+            (None, _) => {
                 let known: Vec<&str> =
                     ["simple", "gateway", "bridge"].into_iter().chain(named.keys().map(String::as_str)).collect();
-                Err(format!("unknown topology {other:?}; there are {}", known.join(", ")))
+                Err(format!("unknown topology {name:?}; there are {}", known.join(", ")))
             }
         },
     }
