@@ -5,6 +5,7 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::Path,
     process::{Child, Command, Stdio},
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -45,6 +46,10 @@ pub fn refused(result: &CaseResult) -> Option<&str> {
 pub struct Rootless {
     socket: UnixStream,
     child: Child,
+    /// Hands on what the worker says of its failures. Were our own standard error the worker's too, whoever reads it to the end
+    /// would wait until the kernel has taken the worker's sockets down, some 50 ms after this program.
+    says: Option<JoinHandle<()>>,
+    failed: bool,
 }
 
 impl Rootless {
@@ -57,8 +62,10 @@ impl Rootless {
         let (ours, theirs) = UnixStream::pair()?;
         let mut command = Command::new(lab);
         command.arg("--rootless").arg(nft).arg(processor.to_string()).env_clear();
-        let child = command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).spawn()?;
-        Ok(Self { socket: ours, child })
+        let mut child = command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let said = child.stderr.take();
+        let says = said.map(|mut said| thread::spawn(move || drop(io::copy(&mut said, &mut io::stderr()))));
+        Ok(Self { socket: ours, child, says, failed: false })
     }
 
     /// Runs a case.
@@ -69,8 +76,10 @@ impl Rootless {
         let patience = Duration::from_millis(u64::from(request.limits.timeout_ms)) + GRACE;
         self.socket.set_read_timeout(Some(patience))?;
         self.socket.set_write_timeout(Some(patience))?;
-        wire::write(&mut self.socket, request)?;
-        wire::read(&mut self.socket)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        let result = wire::write(&mut self.socket, request).and_then(|()| wire::read(&mut self.socket));
+        let result = result.and_then(|answer| answer.ok_or_else(|| io::ErrorKind::UnexpectedEof.into()));
+        self.failed |= result.is_err();
+        result
     }
 
     /// The worker's process.
@@ -84,5 +93,9 @@ impl Drop for Rootless {
         // The worker is in a process namespace of its own: all of it ends with its first process.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Why it failed is worth the wait for its last word.
+        if let Some(says) = self.says.take().filter(|_| self.failed) {
+            let _ = says.join();
+        }
     }
 }

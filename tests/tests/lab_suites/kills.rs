@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    os::fd::AsRawFd,
     process::{Child, Stdio},
     thread,
     time::Instant,
@@ -131,6 +132,14 @@ fn a_killed_run_leaves_nothing() {
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("readable");
     assert!(line.starts_with("ok "), "{line}");
+    // Whoever reads to the end what a run says waits for the run, and not for what the kernel takes down after it.
+    let said = child.stderr.as_ref().expect("piped").as_raw_fd();
+    let said = std::fs::read_link(format!("/proc/self/fd/{said}")).expect("a pipe");
+    for (pid, name) in four(&host, &[]) {
+        let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        let kept = fds.filter_map(|fd| std::fs::read_link(fd.path()).ok()).any(|to| to == said);
+        assert!(!kept, "{name} holds what the run writes to");
+    }
     signal(&child, Signal::SIGKILL);
     child.wait().expect("waited for");
     before.comes_back(&host, "a run that was killed");
