@@ -120,7 +120,9 @@ pub enum Command {
     },
     /// List your worlds.
     List,
-    /// Check a spec without the daemon.
+    /// Check a spec without the daemon, or a ruleset (FILE.nft) in a sandbox.
+    ///
+    /// A file that is called *.nft is loaded as nft would load it, and nft's messages are told with line and column; no packet is sent.
     Validate {
         /// The spec.
         #[command(flatten)]

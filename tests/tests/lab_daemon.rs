@@ -6,6 +6,8 @@ use std::process::{Output, Stdio};
 mod hostile;
 #[path = "lab_daemon/library.rs"]
 mod library;
+#[path = "lab_daemon/rulesets.rs"]
+mod rulesets;
 #[path = "lab_daemon/websocket.rs"]
 mod websocket;
 

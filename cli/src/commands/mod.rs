@@ -26,12 +26,19 @@ use std::future::Future;
 use netengine_proto::api::{ProblemKind, UpRequest};
 
 use crate::{
-    args::{Cli, Command},
+    args::{Cli, Command, Global},
     client::Client,
     failure::Failure,
     suite::engine,
     ui::Ui,
 };
+
+/// Has the daemon judge rulesets where it can be reached.
+fn choose_engine(ui: &Ui, global: &Global) -> Result<(), Failure> {
+    let client = Client::new(global)?;
+    let is_given = client.is_given();
+    engine::choose(ui, &engine::Place { socket: client.socket(), is_given })
+}
 
 /// Runs one command.
 ///
@@ -40,12 +47,14 @@ use crate::{
 pub fn run(cli: Cli, ui: &Ui) -> Result<u8, Failure> {
     let global = &cli.global;
     match cli.command {
+        Command::Validate { spec, .. } if validate::is_ruleset(&spec) => {
+            choose_engine(ui, global)?;
+            validate::ruleset::run(ui, &spec)
+        }
         Command::Validate { spec, explain, .. } => validate::run(ui, &spec, explain),
         Command::Test(options) => {
             if !options.rootless {
-                let client = Client::new(global)?;
-                let is_given = client.is_given();
-                engine::choose(ui, &engine::Place { socket: client.socket(), is_given })?;
+                choose_engine(ui, global)?;
             }
             test::run(ui, &options)
         }

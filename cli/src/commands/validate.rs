@@ -1,9 +1,16 @@
-//! `netengine validate`: everything that is wrong with a spec, without a daemon.
+//! `netengine validate`: everything that is wrong with a spec, without a daemon; or with a ruleset.
+
+pub mod ruleset;
 
 use netengine_spec::{Diagnostic, FeatureState, FeatureUse, Loaded};
 use serde::Serialize;
 
 use crate::{args::SpecArgs, escape, failure::Failure, spec_file, table::Table, ui::Ui};
+
+/// Whether a file is a ruleset of nftables, by its name.
+pub fn is_ruleset(args: &SpecArgs) -> bool {
+    args.spec.extension().is_some_and(|extension| extension == "nft")
+}
 
 /// The document of `validate --json`; the same for sound and unsound specs.
 #[derive(Serialize)]
