@@ -3,7 +3,7 @@
 //! The stack of a node that sends a case's packets has no socket for them. Left alone it would answer their answers with resets and
 //! port-unreachable errors, as no host does that meant what it sent: they would pass the rules under test, spend limits and end connections. Routing rules for what a node's own
 //! stack sends (`iif lo`) find no way for these; injected packets do not ask for one, nor do those of raw sockets, whose lookup names
-//! protocol 255.
+//! protocol 255. Where the node's own rules reject, their errors would be silenced as well: there sockets take the answers to datagrams.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,6 +15,7 @@ use netengine_lab_proto::{CaseRequest, Content, ListenerProtocol, Listeners, Nod
 use crate::{
     build::Built,
     netlink::{Batch, CREATE},
+    reuse::words,
 };
 
 /// What a node's own stack does not send.
@@ -59,10 +60,37 @@ pub fn mutes(request: &CaseRequest) -> BTreeMap<usize, Mute> {
             mute.tcp = ranges(ports, &listens(&nodes[*node], &aims));
         }
         // Of an error the routing rules see no port: where others send datagrams too, one may be the answer to them.
-        mute.unreachable = udp.len() == 1 && udp.contains(node);
+        mute.unreachable = udp.len() == 1 && udp.contains(node) && !rejects(request, &nodes[*node]);
     }
     found.retain(|_, mute| mute.unreachable || !mute.tcp.is_empty());
     found
+}
+
+/// Sockets for the answers to a node's datagrams, at most; where it sends from more ports its stack says that nobody listens on them.
+const SOCKETS: usize = 256;
+
+/// The ports of a node that sends datagrams and whose rules reject: what comes to them is to be taken by a socket, and not answered.
+pub fn taken(request: &CaseRequest, node: &Node) -> BTreeSet<u16> {
+    if node.silent || !rejects(request, node) {
+        return BTreeSet::new();
+    }
+    let sent = request.packets.iter().filter(|packet| packet.from == node.name);
+    let from = sent.filter_map(|packet| match &packet.content {
+        Content::Typed(spec) => match spec.transport {
+            Transport::Udp { src_port, .. } => Some(src_port),
+            _ => None,
+        },
+        Content::Frame(_) => None,
+    });
+    let ports: BTreeSet<u16> = from.collect();
+    if ports.len() > SOCKETS { BTreeSet::new() } else { ports }
+}
+
+/// Whether rules of a node may answer what they reject.
+fn rejects(request: &CaseRequest, node: &Node) -> bool {
+    let tested = (node.name == request.topology.tested).then_some(request);
+    let texts = tested.into_iter().flat_map(|case| [&case.ruleset].into_iter().chain(case.beside.iter()));
+    texts.chain(&node.rules).any(|text| words(text.as_str()).any(|word| word == "reject"))
 }
 
 /// The ports a node has TCP listeners on.

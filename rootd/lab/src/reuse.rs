@@ -194,7 +194,8 @@ fn texts(request: &CaseRequest) -> impl Iterator<Item = &RulesetText> {
     own.chain([&request.ruleset]).chain(request.beside.iter())
 }
 
-fn words(text: &str) -> impl Iterator<Item = &str> {
+/// The words of a ruleset, as far as letters and digits go.
+pub fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty())
 }
 

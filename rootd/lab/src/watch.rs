@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     io,
-    net::{IpAddr, SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
     os::fd::{AsFd, AsRawFd, OwnedFd},
     time::Instant,
 };
@@ -19,6 +19,7 @@ use nix::{
 use crate::{
     build::{Built, index_of},
     echo::Echo,
+    mute,
     netlink::Netlink,
     sys::{self, receive_v6},
     text::Listing,
@@ -47,6 +48,8 @@ pub struct Watch {
     arrivals: Vec<(bool, u8, OwnedFd)>,
     departures: [Option<OwnedFd>; 2],
     _tcp: Vec<TcpListener>,
+    /// What comes back to datagrams of nodes whose stack cannot be muted ([`mute::taken`]).
+    _taken: Vec<UdpSocket>,
     udp: Vec<Echo>,
     /// Node, source and destination port of those that spoke UDP first: what comes back to them is an answer, and is not echoed again.
     asked: BTreeSet<(usize, u16, u16)>,
@@ -83,6 +86,7 @@ impl Watch {
             arrivals: Vec::new(),
             departures: [None, None],
             _tcp: Vec::new(),
+            _taken: Vec::new(),
             udp: Vec::new(),
             asked: BTreeSet::new(),
             buffer: vec![0; 1 << 17],
@@ -131,6 +135,10 @@ impl Watch {
                 let both = [ListenerProtocol::Tcp, ListenerProtocol::Udp];
                 listeners.extend(proxies.iter().flat_map(|port| both.map(|protocol| (protocol, *port))));
             }
+            let echoes = |port: &u16| listeners.contains(&(ListenerProtocol::Udp, *port));
+            for port in mute::taken(request, node).into_iter().filter(|port| !echoes(port)) {
+                self._taken.push(UdpSocket::bind(SocketAddr::from(([0_u16; 8], port)))?);
+            }
             for (protocol, port) in listeners {
                 let any = SocketAddr::from(([0_u16; 8], port));
                 match protocol {
@@ -161,6 +169,7 @@ impl Watch {
         self.arrivals.clear();
         self.departures = [None, None];
         self._tcp.clear();
+        self._taken.clear();
         self.udp.clear();
     }
 

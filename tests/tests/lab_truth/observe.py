@@ -52,6 +52,13 @@ class Watch:
             if listeners is not None and (called == "fw" or not net.silent):
                 self.listen(called, listeners, set(re.findall(r"tproxy[^\n]* to [^\n]*?:(\d+)", rules)))
         net.enter("fw")
+        held = {port for called, port in self.echoes.values() if called == "fw"}
+        for port in {sent.packet[UDP].sport for sent in entries if sent.source == "fw" and UDP in sent.packet} - held:
+            # Who sends has a socket: fw's stack does not refuse the answers.
+            s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+            s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            s.bind(("::", port))
+            self.keep.append(s)
         for sent in entries:
             packet = sent.packet
             if not isinstance(packet, ARP):
@@ -181,7 +188,8 @@ class Watch:
         packet = IPv6(bytes(IPv6(src=who[0].split("%")[0], dst=to, nh=number) / data))
         if sent.source == "fw" and packets.refuses(sent, packet):
             seen["refused"] = True
-        alike = {6: lambda: data[4:8] == original[4:8], 17: lambda: data[:2] == original[:2] or data[8:] == original[8:] != b""}
+        # What fw itself sent to an echo comes back with the same payload.
+        alike = {6: lambda: data[4:8] == original[4:8], 17: lambda: data[:2] == original[:2] or sent.source != "fw" and data[8:] == original[8:] != b""}
         if number == packets.protocol(sent.packet) and alike.get(number, lambda: data[:2] == original[:2] and data[4:] == original[4:])():
             seen["deliveries"].append(packets.place("fw", packet))
 
@@ -199,7 +207,9 @@ class Watch:
         text = None
         if kind == "rule":
             text, _, verdict = rest.rpartition("(verdict ")
-            text, verdict = " ".join(text.split()), verdict.rstrip(") ")
+            # nft shows what a counter held when it last read the ruleset.
+            text = re.sub(r"counter packets \d+ bytes \d+", "counter packets 0 bytes 0", " ".join(text.split()))
+            verdict = verdict.rstrip(") ")
         elif kind == "policy":
             verdict = verdict.split()[0]  # a mark may follow
         elif verdict == "continue":

@@ -84,7 +84,7 @@ class Sent:
             kind, code = entry.get("icmp_type", 128 if v6 else 8), entry.get("icmp_code", 0)
             if v6:
                 return ICMPv6Unknown(type=kind, code=code, msgbody=number.to_bytes(4, "big") + payload), 58
-            made = ICMP(type=kind, code=code, id=number, seq=1) if kind in (0, 8) else ICMP(type=kind, code=code)
+            made = ICMP(type=kind, code=code, id=1, seq=number) if kind in (0, 8) else ICMP(type=kind, code=code)
             return (made / Raw(payload) if payload else made), 1
         return Raw(payload or b""), int(protocol)
 
