@@ -23,7 +23,7 @@ use crate::{
     nft::{Answer, Mode, Nft},
     run::Stop,
     text::counters,
-    verdict::{Facts, Seen, Sent, Window, judge},
+    verdict::{Facts, Known, Seen, Sent, Window, judge},
     watch::{Barrier, Watch, way_out},
 };
 
@@ -48,6 +48,7 @@ pub struct Run<'a> {
     pub capture: Option<Capture>,
     nonce: Nonce,
     flows: Flows,
+    connections: Known,
     lost: u64,
 }
 
@@ -63,7 +64,8 @@ impl<'a> Run<'a> {
         let capture = request.limits.capture.then(Capture::default);
         watch.keep_frames(capture.is_some());
         let (nonce, flows) = (Nonce::FIRST, Flows::default());
-        Self { request, watch, barrier, nft, tested, deadline, capture, nonce, flows, lost: 0 }
+        let connections = Known::default();
+        Self { request, watch, barrier, nft, tested, deadline, capture, nonce, flows, connections, lost: 0 }
     }
 
     /// Every packet's outcome, in order, and how many messages were lost.
@@ -131,7 +133,9 @@ impl<'a> Run<'a> {
         if let Some(capture) = &mut self.capture {
             capture.add(first, window, kept, facts);
         }
-        Ok(judge(window, facts).into_iter().map(|outcome| PacketOutcome { millis, ..outcome }).collect())
+        let mut outcomes = judge(window, facts);
+        self.connections.complete(window, &mut outcomes);
+        Ok(outcomes.into_iter().map(|outcome| PacketOutcome { millis, ..outcome }).collect())
     }
 
     /// A packet of a flow, alone, after the handshake where its flow has one.

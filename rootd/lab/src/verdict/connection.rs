@@ -1,6 +1,8 @@
 //! Which entry of conntrack is a packet's: the one that has its addresses and ports, in either direction.
 
-use netengine_lab_proto::{Connection, CtState, Tuple};
+use std::collections::HashMap;
+
+use netengine_lab_proto::{Connection, CtState, PacketOutcome, Tuple};
 use netengine_packet::{
     conntrack::{Event, EventKind},
     read::Packet,
@@ -32,6 +34,46 @@ pub fn attribute(window: &Window, evidence: &mut [Evidence]) {
                 own.ct_state = Some(CtState::New);
             }
         }
+    }
+}
+
+/// The connections that are known, by the addresses and ports of either direction. A packet that changes nothing of its connection has no event in
+/// its own window.
+#[derive(Debug, Default)]
+pub struct Known(HashMap<Tuple, Connection>);
+
+impl Known {
+    /// Gives the outcomes of a window's packets the connections that earlier windows told of, where this one tells none; then learns from it.
+    pub fn complete(&mut self, window: &Window, outcomes: &mut [PacketOutcome]) {
+        if !self.0.is_empty() {
+            for (sent, outcome) in window.sent.iter().zip(outcomes) {
+                if outcome.connection.is_none() {
+                    let known = sent.packet.as_ref().and_then(|packet| self.0.get(&tuple_of(packet)));
+                    outcome.connection = known.cloned();
+                }
+            }
+        }
+        for seen in &window.seen {
+            let Seen::Connection(_, event) = seen else { continue };
+            let (Some(original), Some(reply)) = (event.original, event.reply) else { continue };
+            for tuple in [original, reply] {
+                match event.kind {
+                    EventKind::Destroy => self.0.remove(&tuple),
+                    _ => self.0.insert(tuple, connection(event, original, reply)),
+                };
+            }
+        }
+    }
+}
+
+fn tuple_of(packet: &Packet) -> Tuple {
+    let ports = packet.transport.ports();
+    Tuple {
+        src: packet.src,
+        dst: packet.dst,
+        protocol: packet.protocol,
+        sport: ports.map(|ports| ports.0),
+        dport: ports.map(|ports| ports.1),
     }
 }
 

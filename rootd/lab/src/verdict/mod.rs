@@ -21,6 +21,7 @@ use netengine_packet::{conntrack::Event, read::Packet, trace::Trace};
 use crate::text::Listing;
 
 pub use attribute::role;
+pub use connection::Known;
 
 /// A packet that was sent.
 #[derive(Debug, Clone)]

@@ -249,3 +249,14 @@ fn an_answer_comes_from_the_address_that_was_asked() {
     assert_eq!(verdicts(&answer.packets), [Verdict::Accept, Verdict::Accept]);
     assert_eq!([answer.packets[0].reply, answer.packets[1].reply], [Some(Reply::Udp); 2]);
 }
+
+#[test]
+fn every_packet_of_a_connection_is_told_with_it_however_many_there_are() {
+    let mut worker = worker();
+    let rules = "table inet t { chain i { type filter hook input priority 0; ct state new,established accept; } }";
+    // More than are sent before what was seen of them is read.
+    let outcomes = simple(&mut worker, rules, vec![udp("10.0.0.1", "10.0.0.2", 53); 70]);
+    let original = |number: usize| outcomes[number].connection.as_ref().map(|known| known.original.dport);
+    let missing: Vec<usize> = (0..70).filter(|number| original(*number) != Some(Some(53))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
