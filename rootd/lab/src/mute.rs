@@ -1,9 +1,10 @@
 //! Silence where packets come from: what a port sends is what the case lists.
 //!
 //! The stack of a node that sends a case's packets has no socket for them. Left alone it would answer their answers with resets and
-//! port-unreachable errors, as no host does that meant what it sent: they would pass the rules under test, spend limits and end connections. Routing rules for what a node's own
-//! stack sends (`iif lo`) find no way for these; injected packets do not ask for one, nor do those of raw sockets, whose lookup names
-//! protocol 255. Where the node's own rules reject, their errors would be silenced as well: there sockets take the answers to datagrams.
+//! port-unreachable errors, as no host does that meant what it sent: they would pass the rules under test, spend limits and end connections.
+//! Routing rules for what a node's own stack sends (`iif lo`) find no way for these; injected packets do not ask for one, nor do those of raw
+//! sockets, whose lookup names protocol 255. Where the node's own rules reject, or others send datagrams too, errors would be silenced that are
+//! to be: there sockets take the answers to datagrams.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -69,21 +70,23 @@ pub fn mutes(request: &CaseRequest) -> BTreeMap<usize, Mute> {
 /// Sockets for the answers to a node's datagrams, at most; where it sends from more ports its stack says that nobody listens on them.
 const SOCKETS: usize = 256;
 
-/// The ports of a node that sends datagrams and whose rules reject: what comes to them is to be taken by a socket, and not answered.
+/// The ports that a node sends datagrams from, where its errors cannot be muted: what comes to them is to be taken by a socket, and not answered.
 pub fn taken(request: &CaseRequest, node: &Node) -> BTreeSet<u16> {
-    if node.silent || !rejects(request, node) {
-        return BTreeSet::new();
+    let mut ports = BTreeSet::new();
+    let mut others = false;
+    for packet in request.packets.iter() {
+        let Content::Typed(spec) = &packet.content else { continue };
+        let Transport::Udp { src_port, .. } = spec.transport else { continue };
+        if packet.from == node.name {
+            ports.insert(src_port);
+        } else {
+            others = true;
+        }
     }
-    let sent = request.packets.iter().filter(|packet| packet.from == node.name);
-    let from = sent.filter_map(|packet| match &packet.content {
-        Content::Typed(spec) => match spec.transport {
-            Transport::Udp { src_port, .. } => Some(src_port),
-            _ => None,
-        },
-        Content::Frame(_) => None,
-    });
-    let ports: BTreeSet<u16> = from.collect();
-    if ports.len() > SOCKETS { BTreeSet::new() } else { ports }
+    // The other end of a flow may have no port yet.
+    ports.remove(&0);
+    let speaks = !node.silent && (others || rejects(request, node));
+    if speaks && ports.len() <= SOCKETS { ports } else { BTreeSet::new() }
 }
 
 /// Whether rules of a node may answer what they reject.

@@ -6,6 +6,7 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption
 from scapy.layers.inet6 import (ICMPv6Unknown, IPv6, IPv6ExtHdrFragment, _ICMPv6)
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Raw
+from scapy.utils import checksum
 
 import network
 
@@ -84,6 +85,9 @@ class Sent:
             kind, code = entry.get("icmp_type", 128 if v6 else 8), entry.get("icmp_code", 0)
             if v6:
                 return ICMPv6Unknown(type=kind, code=code, msgbody=number.to_bytes(4, "big") + payload), 58
+            if 13 <= kind <= 18:  # scapy would add the fields that they should have
+                head = bytes([kind, code, 0, 0, 0, 0, 0, 0]) + payload
+                return Raw(head[:2] + checksum(head).to_bytes(2, "big") + head[4:]), 1
             made = ICMP(type=kind, code=code, id=1, seq=number) if kind in (0, 8) else ICMP(type=kind, code=code)
             return (made / Raw(payload) if payload else made), 1
         return Raw(payload or b""), int(protocol)
