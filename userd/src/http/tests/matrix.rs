@@ -178,6 +178,34 @@ async fn an_administrator_reaches_all_and_the_overflow_uid_nothing() {
     }
 }
 
+// Row 85: names and ids are compared whole, also with wildcards of SQL and with what a name or id begins with.
+#[tokio::test]
+async fn a_part_of_a_name_or_an_id_and_a_wildcard_name_nothing() {
+    let stage = stage().await;
+    let routes: Vec<_> = ROUTES.iter().filter(|route| route.path.contains('{')).collect();
+    assert!(routes.len() > 10, "{routes:?}");
+    for route in routes {
+        let parts = |whole: &str| {
+            let (begin, end) = (&whole[..whole.len() - 1], &whole[1..]);
+            [begin.to_owned(), format!("{begin}_"), format!("{begin}%25"), format!("%25{end}"), format!("{whole}%25")]
+        };
+        let all = ["%25", "_", "%25%25", "____"].map(str::to_owned);
+        let tried = parts("blue").into_iter().zip(parts(&stage.operations[0])).zip(parts(&stage.tests[0]));
+        let tried = tried.map(|((world, operation), test)| (world, operation, test));
+        for (world, operation, test) in tried.chain(all.map(|any| (any.clone(), any.clone(), any))) {
+            let path = route.path.replace("{world}", &world).replace("{operation}", &operation).replace("{id}", &test);
+            let path = path.replace("{serial}", "%25");
+            let (status, said) = ask(&stage.app, Principal::user(ALICE), route.method, &path, body(route.action)).await;
+            assert!((400..=404).contains(&status), "{} {path}: {status} {said}", route.method);
+            assert!(!said.contains("\"blue\"") && !said.contains("crimson"), "{path}: {said}");
+        }
+    }
+    // Nothing of it was taken for the whole.
+    for (owner, name) in [(ALICE, "blue"), (BOB, "crimson")] {
+        assert!(stage.lab.world(owner, name).await.is_some(), "{name}");
+    }
+}
+
 #[tokio::test]
 async fn events_and_lists_hold_own_objects_only() {
     let stage = stage().await;
