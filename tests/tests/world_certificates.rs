@@ -246,13 +246,13 @@ fn accounts_are_bound_with_the_key_that_the_owner_is_shown() {
     let certbot = |key: &str| {
         format!(
             "certbot --config-dir certbot --work-dir certbot/work --logs-dir certbot/logs --server {DIRECTORY} \
-             --non-interactive register --agree-tos -m a@platform.internal --eab-kid world --eab-hmac-key {key}"
+             --non-interactive register --agree-tos -m a@platform.internal --eab-kid world --eab-hmac-key={key}"
         )
     };
     let lego = |key: &str| {
         format!(
             "lego --accept-tos --server {DIRECTORY} --email a@platform.internal --path lego --domains {HERE} --http \
-             --eab --kid world --hmac {key} run 2>&1"
+             --eab --kid world --hmac={key} run 2>&1"
         )
     };
     let refused = world.attempt(&certbot(&wrong));
