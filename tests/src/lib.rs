@@ -14,6 +14,7 @@ mod enter;
 mod host;
 pub mod identity;
 pub mod people;
+pub mod report;
 pub mod root;
 mod snapshot;
 

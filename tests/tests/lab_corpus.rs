@@ -20,6 +20,7 @@ use netengine_lab::{
 };
 use netengine_lab_proto::{CaseLimits, CaseRequest, CaseResult, RulesetText, Topology};
 use netengine_proto::bounded::Bounded;
+use netengine_tests::report::nft_words;
 use nix::sched::{CloneFlags, unshare};
 
 /// Where the built programs are.
@@ -132,10 +133,10 @@ fn rulesets_that_people_run_load_as_nft_loads_them_or_fail_as_it_fails() {
             loaded.push(name);
         } else {
             let CaseResult::LoadFailed(errors) = ours else { panic!("{name}: nft refuses it: {messages}\n{ours:?}") };
-            // What the engine knows of this kernel comes after nft's own words.
-            let said = |message: &str| message.split(": this kernel has no ").next().unwrap_or_default().to_owned();
-            let ours: BTreeSet<_> =
-                errors.iter().map(|e| (said(&e.message), e.line.unwrap_or(0), e.column.unwrap_or(0))).collect();
+            let ours: BTreeSet<_> = errors
+                .iter()
+                .map(|e| (nft_words(&e.message).to_owned(), e.line.unwrap_or(0), e.column.unwrap_or(0)))
+                .collect();
             let theirs = complaints(&messages);
             assert!(!theirs.is_empty(), "{name}: {messages}");
             assert_eq!(ours, theirs, "{name}: {messages}");

@@ -14,6 +14,7 @@ mod websocket;
 use netengine_tests::{
     ALICE, BIN, BOB, CAROL, Host, Person, ROOT, USERD,
     attack::{log_of, until},
+    report::timeless,
     signal,
 };
 use nix::{
@@ -78,23 +79,6 @@ fn told(output: &Output) -> (Option<i32>, String, String) {
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
-/// The report without what differs from run to run.
-fn report(text: &str) -> Value {
-    fn strip(value: &mut Value) {
-        match value {
-            Value::Object(fields) => {
-                fields.remove("millis");
-                fields.values_mut().for_each(strip);
-            }
-            Value::Array(items) => items.iter_mut().for_each(strip),
-            _ => {}
-        }
-    }
-    let mut value = serde_json::from_str(text).unwrap_or_else(|why| panic!("{why}: {text}"));
-    strip(&mut value);
-    value
-}
-
 /// Processes of the lab: attendants, workers, ruleset readers. Their names, sorted.
 fn lab_processes(host: &Host) -> Vec<String> {
     let names = host.processes().into_iter().filter_map(|(pid, _)| {
@@ -140,7 +124,7 @@ fn members_are_judged_by_the_daemon_exactly_as_without_it() {
     assert!(error.is_empty(), "nothing to remark: {error}");
     let (code, alone, error) = test(&host, ALICE, SUITE, &["--json", "--rootless"]);
     assert_eq!(code, Some(0), "{alone}{error}");
-    assert_eq!(report(&by_daemon), report(&alone));
+    assert_eq!(timeless(&by_daemon), timeless(&alone));
     let red = SUITE.replace("{dst_port: 80, expected_verdict: DROP}", "{dst_port: 80, expected_verdict: ACCEPT}");
     for words in [&["--json"][..], &["--json", "--rootless"]] {
         assert_eq!(test(&host, ALICE, &red, words).0, Some(1), "{words:?}");
@@ -156,14 +140,14 @@ fn members_are_judged_by_the_daemon_exactly_as_without_it() {
     }
     let shown: Value = serde_json::from_str(&curl(&host, ALICE, &format!("{API}/tests/{id}")).1).expect("JSON");
     assert_eq!(shown["state"], "done", "{shown}");
-    let mut in_daemon = report(&shown["report"].to_string());
-    let file = report(&by_daemon)["tests"][0]["file"].clone();
+    let mut in_daemon = timeless(&shown["report"].to_string());
+    let file = timeless(&by_daemon)["tests"][0]["file"].clone();
     for case in in_daemon["tests"].as_array_mut().expect("cases") {
         if case.get("file").is_some() {
             case["file"] = file.clone();
         }
     }
-    assert_eq!(in_daemon["summary"], report(&by_daemon)["summary"]);
+    assert_eq!(in_daemon["summary"], timeless(&by_daemon)["summary"]);
     assert_eq!(curl(&host, BOB, &format!("{API}/tests/{id}")).0, 404, "another user's run looks absent");
     assert_eq!(curl(&host, BOB, &format!("-X DELETE {API}/tests/{id}")).0, 404);
     assert_eq!(curl(&host, ALICE, &format!("-X DELETE {API}/tests/{id}")).0, 200);
@@ -399,7 +383,7 @@ CapabilityBoundingSet=CAP_SYS_CHROOT
     assert_eq!(code, Some(0), "{by_daemon}{error}");
     let (code, alone, error) = test(&host, ALICE, SUITE, &["--json", "--rootless"]);
     assert_eq!(code, Some(0), "{alone}{error}");
-    assert_eq!(report(&by_daemon), report(&alone));
+    assert_eq!(timeless(&by_daemon), timeless(&alone));
     nothing_left(&host);
 }
 
@@ -463,6 +447,6 @@ fn who_can_make_no_user_namespace_is_told_so_and_the_daemon_judges() {
         assert!(error.contains(told), "{told}: {error}");
     }
     let (code, out, error) = run(&["--json"]);
-    assert_eq!((code, report(&out)["summary"]["passed"].as_u64()), (Some(0), Some(3)), "{out}{error}");
+    assert_eq!((code, timeless(&out)["summary"]["passed"].as_u64()), (Some(0), Some(3)), "{out}{error}");
     nothing_left(&host);
 }

@@ -17,7 +17,7 @@ mod rulesets;
 mod seeds;
 
 use judges::{Told, compare, engine};
-use netengine_tests::{ALICE, Host};
+use netengine_tests::{ALICE, Host, report::report};
 use seeds::Seed;
 use serde_json::{Value, json};
 
@@ -63,18 +63,10 @@ fn verdicts(told: &BTreeMap<String, Told>) -> BTreeMap<String, usize> {
 fn reports(host: &Host, name: &str, suite: &str, words: &[&str]) -> BTreeMap<String, Value> {
     let file = host.file(name, suite);
     let output = host.cli(ALICE, &[&["test", file.as_str(), "--json"], words].concat());
-    let text = String::from_utf8_lossy(&output.stdout).replace(&file, "suite").replace(name, "suite");
-    let report: Value =
-        serde_json::from_str(&text).unwrap_or_else(|why| panic!("{why}: {}", String::from_utf8_lossy(&output.stderr)));
-    let timeless = |test: &Value| {
-        let mut test = test.clone();
-        test["millis"] = Value::Null;
-        for packet in test["packets"].as_array_mut().expect("packets") {
-            packet["millis"] = Value::Null;
-        }
-        (test["name"].as_str().expect("a name").to_owned(), test)
-    };
-    report["tests"].as_array().expect("cases").iter().map(timeless).collect()
+    let text = report(&output).to_string().replace(&file, "suite").replace(name, "suite");
+    let report: Value = serde_json::from_str(&text).expect("names alone were replaced");
+    let cases = report["tests"].as_array().expect("cases").iter();
+    cases.map(|case| (case["name"].as_str().expect("a name").to_owned(), case.clone())).collect()
 }
 
 /// Suites of one case each, which stands on its line of `suite`.

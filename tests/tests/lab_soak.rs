@@ -5,7 +5,7 @@
 use std::{
     fs,
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, Stdio},
     thread,
 };
 
@@ -15,7 +15,7 @@ use netengine_lab_proto::{
     Transport, Verdict,
 };
 use netengine_proto::bounded::Bounded;
-use netengine_tests::{ALICE, Host};
+use netengine_tests::{ALICE, Host, report::report};
 use serde_json::Value;
 
 /// What depends on order, state, answers and translation.
@@ -64,20 +64,6 @@ const SUITE: &str = "
     - {dst_port: 2, count: 14, expect: {verdict: drop, reply: none}}
     - {src_ip: fd00::1, dst_port: 3, count: 14, sport_step: 1, expect: {verdict: accept, reply: synack}}
 ";
-
-/// Everything the report says but times.
-fn report(output: &Output) -> Value {
-    let mut value: Value = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
-    value["summary"]["millis"] = Value::Null;
-    for test in value["tests"].as_array_mut().expect("cases") {
-        test["millis"] = Value::Null;
-        for packet in test["packets"].as_array_mut().expect("packets") {
-            packet["millis"] = Value::Null;
-        }
-    }
-    value
-}
 
 fn run(host: &Host, file: &str) -> Value {
     report(&host.cli(ALICE, &["test", file, "--json"]))

@@ -12,7 +12,7 @@ mod readers;
 #[path = "lab_suites/tools.rs"]
 mod tools;
 
-use netengine_tests::{ALICE, BIN, Host, signal};
+use netengine_tests::{ALICE, BIN, Host, report::report, signal};
 use serde_json::Value;
 
 /// What the README shows.
@@ -40,20 +40,6 @@ fn text(output: &Output) -> (Option<i32>, String, String) {
 fn test(host: &Host, suite: &str, words: &[&str]) -> (Option<i32>, String, String) {
     let file = host.file("suite.yaml", suite);
     text(&host.cli(ALICE, &[&["test", file.as_str()], words].concat()))
-}
-
-/// The report of a run without its times.
-fn timeless(output: &Output) -> Value {
-    let mut value: Value = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|why| panic!("{why}: {}", String::from_utf8_lossy(&output.stderr)));
-    value["summary"]["millis"] = Value::Null;
-    for test in value["tests"].as_array_mut().expect("cases") {
-        test["millis"] = Value::Null;
-        for packet in test["packets"].as_array_mut().expect("packets") {
-            packet["millis"] = Value::Null;
-        }
-    }
-    value
 }
 
 fn json(host: &Host, suite: &str) -> (Option<i32>, Value) {
@@ -220,10 +206,10 @@ fn a_hostile_ruleset_reads_nothing_and_hurts_nobody() {
 fn the_same_suite_says_the_same_every_time_and_beside_others() {
     let host = Host::bare();
     let file = host.file("suite.yaml", FIRST);
-    let first = timeless(&host.cli(ALICE, &["test", &file, "--json"]));
+    let first = report(&host.cli(ALICE, &["test", &file, "--json"]));
     let results = std::thread::scope(|scope| {
         let runs: Vec<_> = (0..20).map(|_| scope.spawn(|| host.cli(ALICE, &["test", &file, "--json"]))).collect();
-        runs.into_iter().map(|run| timeless(&run.join().expect("ends"))).collect::<Vec<_>>()
+        runs.into_iter().map(|run| report(&run.join().expect("ends"))).collect::<Vec<_>>()
     });
     assert!(results.iter().all(|result| *result == first), "{first:#}\n{results:#?}");
 }

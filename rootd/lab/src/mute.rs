@@ -85,8 +85,9 @@ pub fn taken(request: &CaseRequest, node: &Node) -> BTreeSet<u16> {
     }
     // The other end of a flow may have no port yet.
     ports.remove(&0);
-    let speaks = !node.silent && (others || rejects(request, node));
-    if speaks && ports.len() <= SOCKETS { ports } else { BTreeSet::new() }
+    // Its rules are looked through last: they may be long.
+    let takes = (1..=SOCKETS).contains(&ports.len()) && !node.silent && (others || rejects(request, node));
+    if takes { ports } else { BTreeSet::new() }
 }
 
 /// Whether rules of a node may answer what they reject.

@@ -212,14 +212,18 @@ impl Judge {
         }
     }
 
+    /// Whose a packet is, or a frame that is none, with these bytes behind the Ethernet header.
+    fn place(&self, packet: Option<&Packet>, body: &[u8]) -> Option<usize> {
+        let nonce = packet.map_or_else(|| tagged(body), |packet| packet.nonce)?;
+        self.by_nonce.get(&nonce).copied().filter(|place| self.flights[*place].may_be(packet))
+    }
+
     fn hear_trace(&mut self, trace: &Trace) {
         let bridge = trace.family == Some(Family::Bridge);
         let packet = trace.headers();
-        let nonce = packet.as_ref().map_or_else(|| tagged(&trace.network_header), |packet| packet.nonce);
         let place = match trace.network_header.is_empty() {
             false => {
-                let place = nonce.and_then(|nonce| self.by_nonce.get(&nonce)).copied();
-                let place = place.filter(|place| self.flights[*place].may_be(packet.as_ref()));
+                let place = self.place(packet.as_ref(), &trace.network_header);
                 match place {
                     Some(place) => drop(self.ids.insert(trace.id, place)),
                     // Somebody else's packet with our code point, under an identifier that was ours before.
@@ -294,10 +298,8 @@ impl Judge {
     pub fn arrive(&mut self, link: u16, ear: Ear, bytes: &[u8]) {
         let Some(frame) = read::frame(bytes).filter(|frame| frame.dst == ear.mac) else { return };
         let packet = read::packet(frame.body);
-        let nonce = packet.as_ref().map_or_else(|| tagged(frame.body), |packet| packet.nonce);
-        let place = nonce.and_then(|nonce| self.by_nonce.get(&nonce));
-        if let Some(flight) = place.and_then(|place| self.flights.get_mut(*place))
-            && flight.may_be(packet.as_ref())
+        if let Some(place) = self.place(packet.as_ref(), frame.body)
+            && let flight = &mut self.flights[place]
             && (!ear.is_router || flight.shot.way == Way::Claim)
         {
             let kept = bytes[..bytes.len().min(FRAME_BYTES)].to_vec();

@@ -10,7 +10,7 @@ use std::{
 use netengine_tests::{ALICE, BOB, Host};
 use serde_json::Value;
 
-use super::{SUITE, host_with, nothing_left, report, told};
+use super::{SUITE, host_with, nothing_left, timeless, told};
 
 /// Bytes of a ruleset at most.
 const MOST: usize = 16 << 20;
@@ -104,7 +104,7 @@ fn judged_or_refused_beside_bob(host: &Host, words: &[&str]) {
     let bob = || {
         let (code, out, error) = told(&host.cli(BOB, &[&["test", &bobs_file, "--json"], words].concat()));
         assert_eq!(code, Some(0), "{out}{error}");
-        report(&out)
+        timeless(&out)
     };
     let before = host.foreign();
     let first: Value = bob();

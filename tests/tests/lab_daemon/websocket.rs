@@ -3,7 +3,7 @@
 use netengine_tests::{ALICE, BOB, Host, Person};
 use serde_json::{Value, json};
 
-use super::{API, LONG, SUITE, curl, host_with, nothing_left, pids, report, request};
+use super::{API, LONG, SUITE, curl, host_with, nothing_left, pids, request, timeless};
 
 /// Follows a run to its end: prints each message on a line, then how the connection closed. The second argument: at this many messages the run
 /// is ended over another connection.
@@ -80,7 +80,7 @@ fn server_sent(text: &str) -> Vec<Value> {
     for line in text.lines() {
         match line.split_once(": ") {
             Some(("event", told)) => name = told,
-            Some(("data", data)) => found.push(report(&format!("{{\"event\": {name:?}, \"data\": {data}}}"))),
+            Some(("data", data)) => found.push(timeless(&format!("{{\"event\": {name:?}, \"data\": {data}}}"))),
             _ => {}
         }
     }
@@ -93,7 +93,7 @@ fn other_peoples_client_reads_the_same_events_as_are_server_sent() {
     let id = begin(&host, SUITE);
     let mut lines = python(&host, ALICE, FOLLOW, &[&id]);
     assert_eq!(lines.pop().as_deref(), Some("1000"), "{lines:#?}");
-    let messages: Vec<Value> = lines.iter().map(|line| report(line)).collect();
+    let messages: Vec<Value> = lines.iter().map(|line| timeless(line)).collect();
     assert_eq!(
         messages.last().map(|last| (&last["event"], &last["data"]["state"])),
         Some((&json!("end"), &json!("done")))
@@ -114,7 +114,7 @@ fn a_run_at_work_is_followed_until_it_is_ended() {
     let id = begin(&host, LONG);
     let mut lines = python(&host, ALICE, FOLLOW, &[&id, "end"]);
     assert_eq!(lines.pop().as_deref(), Some("1000"), "{lines:#?}");
-    let last = report(lines.last().expect("a message"));
+    let last = timeless(lines.last().expect("a message"));
     assert_eq!((&last["event"], &last["data"]["state"]), (&json!("end"), &json!("cancelled")));
     nothing_left(&host);
 }

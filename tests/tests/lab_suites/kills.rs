@@ -14,7 +14,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{FIRST, text, timeless};
+use super::{FIRST, report, text};
 
 /// A case that is at work for a while, since its second packet waits, and one for a worker that was used.
 const LONG: &str = "- name: long
@@ -85,7 +85,7 @@ fn whichever_process_of_a_sandbox_is_killed_the_run_goes_on_right_and_nothing_is
         let (code, out, error) = text(&output);
         assert_eq!(code, Some(0), "{name:?}: {out}{error}");
         before.comes_back(&host, &format!("a run of which {name:?} was killed"));
-        timeless(&output)
+        report(&output)
     };
     let reports = thread::scope(|scope| {
         let runs: Vec<_> =

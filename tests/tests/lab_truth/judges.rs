@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use netengine_tests::{ALICE, Host};
+use netengine_tests::{ALICE, Host, report::nft_words};
 use serde_json::Value;
 
 const JUDGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab_truth/judge.py");
@@ -48,7 +48,7 @@ pub fn engine(host: &Host, suite: &str) -> (BTreeMap<String, Told>, Vec<String>)
 
 /// What nft said in a line of a message: without the place before it, and without what the engine knows of this kernel after it.
 fn nft_said(line: &str) -> String {
-    let line = line.split(": this kernel has no ").next().unwrap_or(line);
+    let line = nft_words(line);
     line.rsplit_once(": ").map_or(line, |(_, end)| end).to_owned()
 }
 
