@@ -88,6 +88,82 @@ fn a_sound_world_is_proven_flow_by_flow() {
     assert_ne!(run(&host, BOB, &["prove", "dev-sandbox"]).code, 0, "another user's world is not there");
 }
 
+/// A fault planted in the router's network namespace, `T` being its table of family inet, and what the proof must say of one flow.
+struct Planted {
+    damage: &'static str,
+    outcome: &'static str,
+    /// From, to, and the chain and rule that decided, where one did.
+    flow: (&'static str, &'static str),
+    decided: Option<(&'static str, &'static str)>,
+    /// The generated tables are not what they were.
+    differs: bool,
+}
+
+/// The shell's word for the handle of the rule of a chain that has this text.
+const HANDLE: &str = "handle() { nft -a list chain T $1 | grep -F -- \"$2\" | sed 's/.*# handle //' | tail -1; };";
+
+const PLANTED: [Planted; 7] = [
+    // A wrong rule: what is dropped there is let through.
+    Planted {
+        damage: "nft replace rule T in_neand1 handle $(handle in_neand1 drop) counter accept",
+        outcome: "failed",
+        flow: ("core", "bob-lan"),
+        decided: Some(("in_neand1", "rule 1 of in_neand1")),
+        differs: true,
+    },
+    // A missing rule: who may be entered is not asked.
+    Planted {
+        damage: "nft delete rule T forward handle $(handle forward 'oifname vmap')",
+        outcome: "failed",
+        flow: ("core", "acme-hq"),
+        decided: Some(("forward", "of forward")),
+        differs: true,
+    },
+    // A rule in the wrong order: who leaves an AND is let through before it is asked who may be entered.
+    Planted {
+        damage: "old=$(handle forward 'iifname @'); text=$(nft list chain T forward | grep -F 'iifname @'); \
+                 nft insert rule T forward handle $(handle forward 'oifname vmap') $text; nft delete rule T forward handle $old",
+        outcome: "failed",
+        flow: ("acme-hq", "bob-lan"),
+        decided: Some(("forward", "rule 6 of forward")),
+        differs: true,
+    },
+    // What hosts may say is not looked at any more.
+    Planted {
+        damage: "nft delete table $(echo T | sed s/inet/bridge/)",
+        outcome: "failed",
+        flow: ("core", "core"),
+        decided: None,
+        differs: true,
+    },
+    // A trace that is disabled: nothing was seen, and nothing is concluded.
+    Planted {
+        damage: "nft 'add table inet blind; add chain inet blind p { type filter hook prerouting priority -399; }; \
+                 add rule inet blind p meta nftrace set 0'",
+        outcome: "inconclusive",
+        flow: ("core", "acme-hq"),
+        decided: None,
+        differs: false,
+    },
+    // A rule of somebody else's beside the policy.
+    Planted {
+        damage: "nft 'add table inet blind; add chain inet blind f { type filter hook forward priority -1; }; \
+                 add rule inet blind f counter drop'",
+        outcome: "failed",
+        flow: ("core", "acme-hq"),
+        decided: Some(("f", "of f")),
+        differs: false,
+    },
+    // A policy that is gone: nothing passes.
+    Planted {
+        damage: "nft delete table T",
+        outcome: "failed",
+        flow: ("core", "acme-hq"),
+        decided: None,
+        differs: true,
+    },
+];
+
 #[test]
 fn a_planted_fault_turns_the_proof_red() {
     let host = sandbox();
@@ -96,38 +172,30 @@ fn a_planted_fault_turns_the_proof_red() {
     // The router's table: its name, for the damage.
     let table = in_namespace_of(&host, gateway, "nft list tables inet").trim().replace("table ", "");
     assert!(table.starts_with("inet ne"), "{table}");
-    for (damage, red) in [
-        // A wrong rule: all that is new is let through.
-        (format!("nft insert rule {table} forward accept"), "failed"),
-        // A missing rule.
-        (
-            format!(
-                "nft delete rule {table} forward handle $(nft -a list chain {table} forward | sed -n 's/.*vmap.*handle //p' | head -1)"
-            ),
-            "differs",
-        ),
-        // A rule in the wrong order: what is last drops all before it is looked at.
-        (format!("nft insert rule {table} forward counter drop"), "failed"),
-        // What hosts may say is not looked at any more.
-        (format!("nft delete table {}", table.replace("inet", "bridge")), "failed"),
-        // A trace that is disabled: nothing was seen, and nothing is concluded.
-        (
-            "nft 'add table inet blind; add chain inet blind p { type filter hook prerouting priority -399; }; \
-             add rule inet blind p meta nftrace set 0'"
-                .to_owned(),
-            "inconclusive",
-        ),
-        // A policy that is gone: nothing passes.
-        (format!("nft delete table {table}"), "failed"),
-    ] {
-        in_namespace_of(&host, gateway, &damage);
+    for Planted { damage, outcome, flow: (from, to), decided, differs } in PLANTED {
+        let script = format!("set -e; {HANDLE} {damage}").replace(" T", &format!(" {table}"));
+        in_namespace_of(&host, gateway, &script);
         let ran = prove(&host, &["--json"]);
         assert_eq!(ran.code, 1, "{damage}: {}", ran.out);
         let proof: Value = serde_json::from_str(&ran.out).expect("JSON");
-        let is_failed = proof["flows"].as_array().expect("flows").iter().any(|flow| flow["outcome"] != "passed");
+        let drift = proof["drift"].as_array().expect("drift");
         // What others add beside the policy is no part of it, so that packets alone tell.
-        let is_different = red == "inconclusive" || !proof["drift"].as_array().expect("drift").is_empty();
-        assert!(is_different && (red == "differs" || is_failed), "{damage}: {proof:#}");
+        assert_eq!((proof["passed"].as_bool(), !drift.is_empty()), (Some(false), differs), "{damage}: {drift:?}");
+        let flows = proof["flows"].as_array().expect("flows");
+        let wrong: Vec<&Value> = flows.iter().filter(|flow| flow["outcome"] != "passed").collect();
+        let other = wrong.iter().filter(|flow| flow["outcome"] != outcome).count();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let told = wrong.iter().filter(|flow| flow["from"] == from && flow["to"] == to && flow["outcome"] == outcome);
+        let told: Vec<_> = told.filter(|flow| !text(&flow["cause"]).is_empty()).collect();
+        assert!((outcome == "failed" || other == 0) && !told.is_empty(), "{damage}: {other} others: {wrong:#?}");
+        if let Some((chain, rule)) = decided {
+            let names = |flow: &&&&Value| text(&flow["chain"]).starts_with(chain) && text(&flow["rule"]).contains(rule);
+            assert!(told.iter().any(|flow| names(&flow)), "{damage}: no rule {rule} of {chain}: {told:#?}");
+        }
+        let said = prove(&host, &[]);
+        let last = said.out.lines().last().unwrap_or_default().to_owned();
+        let word = if outcome == "failed" { "not as the spec says" } else { "inconclusive" };
+        assert!(said.code == 1 && last.contains(word), "{damage}: {last}");
         in_namespace_of(&host, gateway, "nft delete table inet blind 2>/dev/null || true");
         run(&host, ALICE, &["up", &spec, "--set", POOLS, "--set", ANDS, "--no-heal"]).ok();
         prove(&host, &[]).ok();

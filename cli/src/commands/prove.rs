@@ -123,12 +123,17 @@ fn render(proof: &Proof, color: bool) -> String {
         let _ = writeln!(text, "{}  {}", Tint::Bad.paint("differs", color), escape::line(&line));
     }
     let (all, time) = (count(proof.flows.len(), "flow"), duration(proof.millis));
-    let wrong = proof.flows.iter().filter(|flow| flow.outcome != "passed").count();
+    let of = |outcome: &str| proof.flows.iter().filter(|flow| flow.outcome == outcome).count();
+    let (failed, unseen) = (of("failed"), of("inconclusive"));
     let world = escape::line(&proof.world);
-    let _ = match (is_sound(proof), wrong) {
-        (true, _) => writeln!(text, "world {world}: {all} as the spec says, {time}"),
-        (false, 0) => writeln!(text, "world {world}: {all} as the spec says, but it is not sound, {time}"),
-        (false, _) => writeln!(text, "world {world}: {wrong} of {all} not as the spec says, {time}"),
+    let _ = match (is_sound(proof), failed, unseen) {
+        (true, ..) => writeln!(text, "world {world}: {all} as the spec says, {time}"),
+        (false, 0, 0) => writeln!(text, "world {world}: {all} as the spec says, but it is not sound, {time}"),
+        (false, _, 0) => writeln!(text, "world {world}: {failed} of {all} not as the spec says, {time}"),
+        (false, 0, _) => writeln!(text, "world {world}: {unseen} of {all} inconclusive, {time}"),
+        (false, ..) => {
+            writeln!(text, "world {world}: {failed} of {all} not as the spec says, {unseen} inconclusive, {time}")
+        }
     };
     text
 }

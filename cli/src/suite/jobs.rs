@@ -25,14 +25,15 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// Runs cases, tells of each in their order, and gives what was judged, in that order.
+    /// Runs cases, tells of each in their order, and gives what was judged, in that order. `tell` may forget of a case what is not needed
+    /// any more.
     ///
     /// # Errors
     /// When no worker can be started, or what `tell` says.
     pub fn run<'a>(
         &self,
         cases: &[&'a Case],
-        tell: &(dyn Fn(&Judged<'_>) -> Result<(), Failure> + Sync),
+        tell: &(dyn Fn(&mut Judged<'_>) -> Result<(), Failure> + Sync),
     ) -> Result<Vec<Judged<'a>>, Failure> {
         let most = self.most.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
         let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -105,10 +106,10 @@ impl<'a> Shared<'a> {
         &mut self,
         index: usize,
         judged: Judged<'a>,
-        tell: &dyn Fn(&Judged<'_>) -> Result<(), Failure>,
+        tell: &dyn Fn(&mut Judged<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         self.done[index] = Some(judged);
-        while let Some(Some(judged)) = self.done.get(self.told) {
+        while let Some(Some(judged)) = self.done.get_mut(self.told) {
             self.told += 1;
             tell(judged)?;
         }
