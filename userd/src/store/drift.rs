@@ -68,7 +68,7 @@ impl Store {
     /// Sets whether what others change in a world is put right.
     pub(crate) async fn set_heal(&self, world: WorldId, heal: bool) -> Result<(), StoreError> {
         let mut change = self.begin().await?;
-        sqlx::query("UPDATE worlds SET heal = $2 WHERE id = $1")
+        sqlx::query("UPDATE worlds SET heal = $2 WHERE id = $1 AND heal <> $2")
             .bind(world.to_string())
             .bind(i64::from(heal))
             .execute(change.sql())

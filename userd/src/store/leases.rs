@@ -5,13 +5,9 @@ use netengine_proto::{
     names::{AndName, WorldName},
 };
 use netengine_spec::Spec;
-use sqlx::{AnyConnection, Row, any::AnyRow};
+use sqlx::{AnyConnection, Row};
 
-use super::{
-    Change, Store, StoreError,
-    quota::Size,
-    worlds::{small, spec_of},
-};
+use super::{Change, Store, StoreError, quota::Size, worlds::spec_of};
 use crate::{
     decide::WorldRef,
     plan::{
@@ -164,24 +160,31 @@ impl Change<'_> {
     }
 }
 
+/// All in one row: a row of its own for each costs many times what is in it.
 async fn held(connection: &mut AnyConnection, owner: Uid, world: &WorldName) -> Result<Vec<Held>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT and_name, number, network, released_at FROM and_leases WHERE owner = $1 AND world = $2 ORDER BY number",
+    let row = sqlx::query(
+        "SELECT string_agg(and_name || ' ' || CAST(number AS TEXT) || ' ' || network || ' ' \
+         || COALESCE(CAST(released_at AS TEXT), ''), '\n' ORDER BY number) \
+         FROM and_leases WHERE owner = $1 AND world = $2",
     )
     .bind(i64::from(owner.0))
     .bind(world.to_string())
-    .fetch_all(connection)
+    .fetch_one(connection)
     .await?;
-    rows.iter().map(held_of).collect()
+    let text: Option<String> = row.try_get(0)?;
+    text.as_deref().unwrap_or_default().lines().map(held_of).collect()
 }
 
-fn held_of(row: &AnyRow) -> Result<Held, StoreError> {
-    let (and, network): (String, String) = (row.try_get("and_name")?, row.try_get("network")?);
-    let network = network.parse().map_err(|error| StoreError::Value(format!("network {network:?}: {error}")))?;
-    let number = small(row.try_get("number")?, "number of a lease")?;
-    Ok(Held {
-        and: AndName::parse(&and).map_err(|error| StoreError::Value(format!("AND {error}")))?,
-        lease: Lease { number, network },
-        released_at: row.try_get("released_at")?,
-    })
+fn held_of(line: &str) -> Result<Held, StoreError> {
+    let read = || {
+        let mut columns = line.split(' ');
+        let mut next = || columns.next();
+        let (and, number, network, released_at) = (next()?, next()?, next()?, next()?);
+        Some(Held {
+            and: AndName::parse(and).ok()?,
+            lease: Lease { number: number.parse().ok()?, network: network.parse().ok()? },
+            released_at: if released_at.is_empty() { None } else { Some(released_at.parse().ok()?) },
+        })
+    };
+    read().ok_or_else(|| StoreError::Value(format!("lease {line:?}")))
 }

@@ -15,7 +15,7 @@ use super::{Change, Store, StoreError, drift::Part, events::NewEvent, quota::Siz
 use crate::{
     decide::{OperationRef, Verdict, WorldRef, act},
     ids,
-    plan::{peers::HeldPeer, phases, steps::StepKind},
+    plan::{leases::Leases, peers::HeldPeer, phases, steps::StepKind},
     start::config::Quotas,
     time,
 };
@@ -108,7 +108,7 @@ pub struct Success {
 
 impl Store {
     /// Begins an `up` or a repair: the world's row if there is none, its quota, the networks of its ANDs, the operation, its
-    /// first events.
+    /// first events. Gives those networks.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when an operation is at work on the world, [`StoreError::Quota`] when the owner may not
@@ -120,7 +120,7 @@ impl Store {
         more: Size,
         size: Size,
         quotas: Option<&Quotas>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Leases, StoreError> {
         let spec = operation.spec.as_ref().ok_or(StoreError::Gone)?;
         let mut change = self.begin().await?;
         change.reserve(operation.world.owner, more, quotas).await?;
@@ -131,7 +131,7 @@ impl Store {
             change.create_world(&operation.world, operation.up_to, size).await?;
         }
         change.create_operation(operation, quotas).await?;
-        change.lease(&operation.world, spec, operation.up_to).await?;
+        let leases = change.lease(&operation.world, spec, operation.up_to).await?;
         for (phase, name) in (0u8..).zip(phases::NAMES) {
             let (state, detail) = match phases::initial(spec, phase, operation.up_to) {
                 (PhaseState::Pending, detail) => (PhaseState::Running, detail),
@@ -144,7 +144,8 @@ impl Store {
             let status = PhaseStatus { id: phase, name: name.to_owned(), state, millis: None, detail };
             change.set_phase(operation.world.id, &status).await?;
         }
-        change.commit().await
+        change.commit().await?;
+        Ok(leases)
     }
 
     /// Begins a `down`.

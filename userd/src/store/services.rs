@@ -7,15 +7,17 @@ use netengine_proto::{
     api::{ServiceState, ServiceStatus},
     ids::WorldId,
 };
-use sqlx::{AssertSqlSafe, Row, any::AnyRow};
+use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
-use super::{Change, Store, StoreError, worlds::small};
+use super::{Change, Store, StoreError};
 use crate::decide::{Act, Verdict, WorldRef};
 
 /// Rows of one statement. Each has five values of its own; PostgreSQL takes 65,535 of a statement, SQLite 32,766.
 const ROWS: usize = 100;
-/// Between the columns of a row that is compared: no text of ours or of a world's processes has control characters.
-const BETWEEN: char = '\u{1f}';
+/// Between the columns of a row: no text of ours or of a world's processes has control characters.
+const COLUMN: char = '\u{1f}';
+/// Between rows.
+const ROW: char = '\u{1e}';
 
 impl Store {
     /// A world's services, by name, address and port.
@@ -23,48 +25,55 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database does not answer.
     pub async fn services<A: Act>(&self, verdict: &Verdict<A, WorldRef>) -> Result<Vec<ServiceStatus>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT name, address, port, state, detail FROM services WHERE world = $1 ORDER BY name, address, port",
-        )
-        .bind(verdict.object().id.to_string())
-        .fetch_all(&mut *self.connection().await?)
-        .await?;
-        let service = |row: &AnyRow| {
-            let state: String = row.try_get("state")?;
-            Ok(ServiceStatus {
-                name: row.try_get("name")?,
-                address: row.try_get("address")?,
-                port: small(row.try_get("port")?, "port")?,
-                state: ServiceState::parse(&state).ok_or(StoreError::Value(format!("service state {state:?}")))?,
-                detail: row.try_get("detail")?,
-            })
-        };
-        rows.iter().map(service).collect()
+        let text = held(&mut *self.connection().await?, verdict.object().id).await?;
+        rows(&text).map(|row| status_of(row?)).collect()
     }
+}
+
+/// All services of a world in one text, by name, address and port: a row of its own for each costs many times what is in it.
+async fn held(connection: &mut AnyConnection, world: WorldId) -> Result<String, StoreError> {
+    let row = sqlx::query(
+        "SELECT string_agg(name || $2 || address || $2 || CAST(port AS TEXT) || $2 || state || $2 || detail, $3 \
+         ORDER BY name, address, port) FROM services WHERE world = $1",
+    )
+    .bind(world.to_string())
+    .bind(COLUMN.to_string())
+    .bind(ROW.to_string())
+    .fetch_one(connection)
+    .await?;
+    Ok(row.try_get::<Option<String>, _>(0)?.unwrap_or_default())
+}
+
+/// Name, address, port, state and detail of each service in such a text.
+fn rows(text: &str) -> impl Iterator<Item = Result<Columns<'_>, StoreError>> {
+    let rows = text.split(ROW).filter(|row| !row.is_empty());
+    rows.map(|row| columns(row).ok_or_else(|| StoreError::Value("a service of a world".to_owned())))
+}
+
+type Columns<'t> = (&'t str, &'t str, u16, &'t str, &'t str);
+
+fn columns(row: &str) -> Option<Columns<'_>> {
+    let mut columns = row.splitn(5, COLUMN);
+    let mut next = || columns.next();
+    Some((next()?, next()?, next()?.parse().ok()?, next()?, next()?))
+}
+
+fn status_of((name, address, port, state, detail): Columns<'_>) -> Result<ServiceStatus, StoreError> {
+    let state = ServiceState::parse(state).ok_or(StoreError::Value(format!("service state {state:?}")))?;
+    Ok(ServiceStatus { name: name.to_owned(), address: address.to_owned(), port, state, detail: detail.to_owned() })
 }
 
 impl Change<'_> {
     /// Makes these the world's services. Of several with one name, address and port the first is kept.
     pub(super) async fn set_services(&mut self, world: WorldId, services: &[ServiceStatus]) -> Result<(), StoreError> {
         let id = world.to_string();
-        let rows = sqlx::query(
-            "SELECT name || $2 || address || $2 || CAST(port AS TEXT) || $2 || state || $2 || detail \
-             FROM services WHERE world = $1",
-        )
-        .bind(id.clone())
-        .bind(BETWEEN.to_string())
-        .fetch_all(self.sql())
-        .await?;
-        let held = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;
+        let held = held(self.sql(), world).await?;
         let mut wanted: BTreeMap<(&str, &str, u16), &ServiceStatus> = BTreeMap::new();
         for service in services {
             wanted.entry((&service.name, &service.address, service.port)).or_insert(service);
         }
-        for text in &held {
-            let broken = || StoreError::Value("a service of a world".to_owned());
-            let columns: Vec<&str> = text.splitn(5, BETWEEN).collect();
-            let &[name, address, port, state, detail] = columns.as_slice() else { return Err(broken()) };
-            let port = port.parse::<u16>().map_err(|_| broken())?;
+        for row in rows(&held) {
+            let (name, address, port, state, detail) = row?;
             let known = wanted.get(&(name, address, port));
             if known.is_some_and(|known| known.state.as_str() == state && known.detail == detail) {
                 wanted.remove(&(name, address, port));

@@ -98,7 +98,7 @@ async fn of_200_parallel_creates_at_one_below_the_limit_exactly_one_wins() {
         let (mut won, mut refused) = (0, 0);
         for result in tasks.join_all().await {
             match result {
-                Ok(()) => won += 1,
+                Ok(_) => won += 1,
                 Err(StoreError::Quota { what: "world", used: 3, limit: 2 }) => refused += 1,
                 Err(error) => panic!("{}: {error:?}", database.url),
             }
