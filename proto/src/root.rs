@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Version of this interface. rootd refuses a userd whose number differs, with a message that says which to upgrade.
-pub const ROOT_VERSION: u16 = 4;
+pub const ROOT_VERSION: u16 = 5;
 
 /// What userd may ask. The order of verbs is part of the wire format: append only, and raise [`ROOT_VERSION`] otherwise.
 #[tarpc::service]
@@ -29,8 +29,8 @@ pub trait Root {
     /// Makes the kernel equal to `plan`: creates what is missing, changes what differs, removes what of ours is too much.
     /// Idempotent; the same key is applied once.
     async fn apply_network(key: CallKey, plan: NetworkPlan) -> Result<Applied, RootError>;
-    /// Compares the kernel with the plan last applied, without changing anything.
-    async fn observe_network(world: WorldId, owner: Uid) -> Result<Observed, RootError>;
+    /// Compares the kernel with the plan last applied, without changing anything; `lists`: tells what exists as well.
+    async fn observe_network(world: WorldId, owner: Uid, lists: bool) -> Result<Observed, RootError>;
     /// Ends the world's processes and removes all of its kernel and disk objects. Absent is done.
     async fn delete_world(key: CallKey, world: WorldId, owner: Uid) -> Result<Deleted, RootError>;
     /// The worlds rootd holds.
@@ -281,7 +281,7 @@ pub struct Observed {
     pub drift: Vec<Change>,
     /// Objects in our namespaces that are not ours; never touched.
     pub foreign: Vec<ObjectName>,
-    /// All objects of ours that exist.
+    /// All objects of ours that exist, when they were asked for.
     pub objects: Vec<ObjectName>,
 }
 

@@ -28,14 +28,15 @@ async fn a_network_comes_up_equal_to_its_plan_and_goes_away() {
     let plan = world_plan(root::world_id(), Uid(ALICE.uid), 2, 2);
     let applied = client.apply_network(patient(), key(), plan.clone()).await.expect("answers").expect("applies");
     assert!(!applied.changes.is_empty());
-    let observed = client.observe_network(patient(), plan.world, plan.owner).await.expect("answers").expect("observes");
+    let observed =
+        client.observe_network(patient(), plan.world, plan.owner, true).await.expect("answers").expect("observes");
     assert_eq!(observed.drift, []);
     let again = client.apply_network(patient(), key(), plan.clone()).await.expect("answers").expect("applies");
     assert_eq!(again.changes, []);
     let deleted =
         client.delete_world(patient(), key(), plan.world, plan.owner).await.expect("answers").expect("deletes");
     assert_eq!(deleted.removed, observed.objects, "what was seen is what goes");
-    let gone = client.observe_network(patient(), plan.world, plan.owner).await.expect("answers");
+    let gone = client.observe_network(patient(), plan.world, plan.owner, true).await.expect("answers");
     assert_eq!(gone, Err(RootError::NotFound));
     before.assert_unchanged(&host.snapshot());
 }

@@ -62,7 +62,7 @@ impl Worlds {
     }
 
     async fn observe(&self, plan: &NetworkPlan) -> Observed {
-        let seen = self.client.observe_network(patient(), plan.world, plan.owner).await;
+        let seen = self.client.observe_network(patient(), plan.world, plan.owner, true).await;
         seen.expect("answers").expect("observes")
     }
 

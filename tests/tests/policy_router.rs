@@ -72,7 +72,7 @@ impl World {
         nodes.iter_mut().find(|node| node.node == Node::Gateway).expect("a router").policy = Some(policy);
         self.plan.nodes = bounded(nodes);
         self.again().await;
-        let seen = self.client.observe_network(patient(), self.plan.world, self.plan.owner).await;
+        let seen = self.client.observe_network(patient(), self.plan.world, self.plan.owner, true).await;
         assert_eq!(seen.expect("answers").expect("observes").drift, []);
     }
 
@@ -197,7 +197,7 @@ async fn a_domain_is_added_without_touching_the_others_and_what_somebody_does_to
     world.apply(policy(&[SUBSTRATE, BUSINESS, BUSINESS], 1000)).await;
     scene.go_on();
     scene.says("somebody changed it");
-    let seen = world.client.observe_network(patient(), world.plan.world, world.plan.owner).await;
+    let seen = world.client.observe_network(patient(), world.plan.world, world.plan.owner, true).await;
     let drift = seen.expect("answers").expect("observes").drift;
     assert!(matches!(drift.as_slice(), [one] if one.object.kind == ObjectKind::Table), "{drift:?}");
     world.again().await;

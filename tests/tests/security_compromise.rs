@@ -116,7 +116,7 @@ fn tickets(drill: &mut Drill, host: &Host, raw: &mut Raw, world: WorldId, owner:
 
 fn others_objects(drill: &mut Drill, raw: &mut Raw, world: WorldId) {
     let bob = Uid(BOB.uid);
-    let said = raw.call(&RootRequest::ObserveNetwork { world, owner: bob });
+    let said = raw.call(&RootRequest::ObserveNetwork { world, owner: bob, lists: true });
     drill.attempt("observe a world under another owner", format!("{said:?}").contains("NotFound"), said);
     let said = raw.call(&RootRequest::ListProcesses { world, owner: bob });
     drill.attempt("list processes under another owner", format!("{said:?}").contains("NotFound"), said);

@@ -117,7 +117,7 @@ fn no_thread_leaves_its_network_namespace() {
         raw.apply(&plan).expect("applies");
         for _ in 0..197 {
             let (world, owner) = (plan.world, plan.owner);
-            let observed = raw.call(&RootRequest::ObserveNetwork { world, owner });
+            let observed = raw.call(&RootRequest::ObserveNetwork { world, owner, lists: true });
             assert!(matches!(observed, RootResponse::ObserveNetwork(Ok(_))), "{observed:?}");
         }
         raw.delete(plan.world, plan.owner);
@@ -450,7 +450,7 @@ fn absent_and_foreign_answer_alike() {
     let ask = |raw: &mut Raw, world| {
         let (owner, host) = (stranger, host_name("n0h0"));
         [
-            RootRequest::ObserveNetwork { world, owner },
+            RootRequest::ObserveNetwork { world, owner, lists: true },
             RootRequest::DeleteWorld { key: key(), world, owner },
             RootRequest::StartProgram { key: key(), world, owner, program: Program::Worldd },
             RootRequest::StopProcess { world, owner, process },

@@ -200,7 +200,7 @@ fn verbs() -> Vec<RootRequest> {
     let host = root::host_name("placeholder");
     vec![
         RootRequest::Hello { version: ROOT_VERSION },
-        RootRequest::ObserveNetwork { world, owner },
+        RootRequest::ObserveNetwork { world, owner, lists: true },
         RootRequest::DeleteWorld { key: root::key(), world, owner },
         RootRequest::ListWorlds {},
         RootRequest::StartProgram {
@@ -420,7 +420,7 @@ fn a_peer_that_never_reads_is_given_up_and_others_are_served() {
     let mut raw = Raw::greeted(&host);
     raw.0.set_write_timeout(Some(Duration::from_millis(500))).expect("a socket");
     // Errors are answered at once; nobody reads them, until rootd reads no more either.
-    let ask = call(1, 60_000, &RootRequest::ObserveNetwork { world: root::world_id(), owner: Uid(1) });
+    let ask = call(1, 60_000, &RootRequest::ObserveNetwork { world: root::world_id(), owner: Uid(1), lists: true });
     let before = rss_kib(broker);
     let mut sent = 0;
     while sent < 200_000 && raw.send(&ask).is_ok() {

@@ -39,7 +39,7 @@ impl Held {
     }
 
     async fn drift(&self) -> Vec<Change> {
-        let observed = self.client.observe_network(patient(), self.plan.world, self.plan.owner).await;
+        let observed = self.client.observe_network(patient(), self.plan.world, self.plan.owner, true).await;
         observed.expect("answers").expect("observes").drift
     }
 

@@ -271,7 +271,7 @@ async fn what_the_kernel_does_is_what_the_fields_say() {
     }
     // Nothing of the proof stays, and nothing differs.
     assert!(!world.in_router(&["nft", "list", "tables"]).contains(&format!("ne{}t", world.plan.world)));
-    let seen = world.client.observe_network(patient(), world.plan.world, owner).await.expect("answers");
+    let seen = world.client.observe_network(patient(), world.plan.world, owner, true).await.expect("answers");
     assert_eq!(seen.expect("observes").drift, []);
     // The same flows again are the first of new flows.
     let seen = world.prove(owner, flows(&asked)).await.expect("proves");
@@ -463,7 +463,8 @@ async fn each_mutation_shows(family: &str) {
                 let again = world.prove(owner, flows(&asked)).await.expect("proves");
                 differing = differences(&asked, &again);
             }
-            let observed = world.client.observe_network(patient(), world.plan.world, owner).await.expect("answers");
+            let observed =
+                world.client.observe_network(patient(), world.plan.world, owner, true).await.expect("answers");
             let what = format!("{} {:?} {mutation:?}", rules[place].chain, rules[place].rule);
             assert!(!observed.expect("observes").drift.is_empty(), "no drift: {what}");
             shown += usize::from(!differing.is_empty());

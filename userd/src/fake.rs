@@ -329,10 +329,11 @@ impl Root for FakeRoot {
         self.answer(fault, Ok(Applied { changes })).await
     }
 
-    async fn observe_network(self, _: Context, world: WorldId, owner: Uid) -> Result<Observed, RootError> {
+    async fn observe_network(self, _: Context, world: WorldId, owner: Uid, lists: bool) -> Result<Observed, RootError> {
         let state = self.lock();
         let held = state.worlds.get(&world).filter(|held| held.owner == owner).ok_or(RootError::NotFound)?;
-        let objects = diff::objects(&held.plan).into_iter().map(|(name, _)| name).collect();
+        let listed = if lists { diff::objects(&held.plan) } else { Vec::new() };
+        let objects = listed.into_iter().map(|(name, _)| name).collect();
         Ok(Observed { drift: held.drift.clone(), foreign: Vec::new(), objects })
     }
 

@@ -201,7 +201,7 @@ impl Orchestrator {
             }
             false => Choice::default(),
         };
-        let target = Target::new(order.spec.clone(), order.up_to, id, slot.owner, Vec::new(), &leases.leases);
+        let target = Target::draft(order.spec.clone(), order.up_to, id, slot.owner, &leases.leases);
         let target = target.map_err(|error| too_large(what, &error))?;
         self.refuse_overlap(what, &world, &target).await?;
         let (nodes, links) = target.size();
@@ -209,13 +209,14 @@ impl Orchestrator {
         let size = Size { worlds: 1, nodes, links };
         let more = Size { worlds: 1 - held.worlds, nodes: nodes - held.nodes, links: links - held.links };
 
-        let operation = self.new_operation(Kind::Up, world, Some(target.spec), order.up_to, Some(deadline));
+        let operation = self.new_operation(Kind::Up, world, Some(target.spec.clone()), order.up_to, Some(deadline));
         // An administrator sets the quotas, so `admin.sock` is not bound by them; what it makes still counts.
         let quotas = (!verdict.principal().is_admin()).then_some(&self.0.quotas);
         match store.begin_up(&operation, known.is_some(), more, size, quotas).await {
-            Ok(()) => {
+            Ok(chosen) => {
                 store.set_heal(id, order.heal).await.map_err(|error| error.problem(what))?;
-                Ok(self.spawn(operation))
+                let draft = (chosen == leases.leases).then_some(target);
+                Ok(self.spawn(operation, draft))
             }
             Err(StoreError::Conflict) => Err(Refusal::Conflict(id)),
             Err(error) => Err(error.problem(what).into()),
@@ -252,7 +253,7 @@ impl Orchestrator {
         let operation = self.new_operation(Kind::Down, verdict.object().clone(), None, phases::LAST, None);
         let quotas = (!verdict.principal().is_admin()).then_some(&self.0.quotas);
         match self.0.store.begin_down(&operation, quotas).await {
-            Ok(()) => Ok(self.spawn(operation)),
+            Ok(()) => Ok(self.spawn(operation, None)),
             Err(StoreError::Conflict) => Err(Refusal::Conflict(operation.world.id)),
             Err(error) => Err(error.problem(what).into()),
         }
@@ -299,7 +300,7 @@ impl Orchestrator {
     fn take_up(&self, interrupted: Vec<Operation>) {
         for operation in interrupted {
             tracing::info!(operation = %operation.id, world = %operation.world.id, "taking up an interrupted operation");
-            self.spawn(operation);
+            self.spawn(operation, None);
         }
     }
 
@@ -323,7 +324,7 @@ impl Orchestrator {
         Operation { id: ids::operation(), kind, world, spec, up_to, deadline, begun_at, undoing: false, resumed: false }
     }
 
-    fn spawn(&self, operation: Operation) -> Accepted {
+    fn spawn(&self, operation: Operation, draft: Option<Target>) -> Accepted {
         let accepted = Accepted { operation: operation.id.to_string(), world: operation.world.name.to_string() };
         let (cancel, ended) = (CancellationToken::new(), CancellationToken::new());
         self.at_work().insert(operation.id, turn::AtWork { cancel: cancel.clone(), ended: ended.clone() });
@@ -334,7 +335,7 @@ impl Orchestrator {
             let closing = orchestrator.0.closing.clone();
             tokio::select! {
                 () = closing.cancelled() => {}
-                () = drive::drive(&orchestrator, operation, cancel) => {}
+                () = drive::drive(&orchestrator, operation, draft, cancel) => {}
             }
             orchestrator.at_work().remove(&id);
         });

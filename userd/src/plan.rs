@@ -56,11 +56,11 @@ pub struct Target {
 }
 
 impl Target {
-    /// Derives it. `credentials` are the secrets that the world has, see [`secrets`]; `leases` the networks of its ANDs. An AND
-    /// without one is not brought up.
+    /// A draft with secrets.
     ///
     /// # Errors
-    /// [`PlanError`] when the spec asks for more than a network or a plan can hold.
+    /// As [`Target::draft`].
+    #[cfg(test)]
     pub fn new(
         spec: Spec,
         up_to: u8,
@@ -69,7 +69,17 @@ impl Target {
         credentials: Vec<Credential>,
         leases: &Leases,
     ) -> Result<Self, PlanError> {
-        let network = network_plan(&spec, up_to, world, owner, leases)?;
+        Ok(Self::draft(spec, up_to, world, owner, leases)?.with(credentials))
+    }
+
+    /// Derives it without secrets, so that no process can be told yet what to serve. `leases` are the networks of its ANDs; an AND without one
+    /// is not brought up.
+    ///
+    /// # Errors
+    /// [`PlanError`] when the spec asks for more than a network or a plan can hold.
+    pub fn draft(spec: Spec, up_to: u8, world: WorldId, owner: Uid, leases: &Leases) -> Result<Self, PlanError> {
+        let ands = ands::ands(&spec, up_to, world, leases)?;
+        let network = network::network_with(&spec, up_to, world, owner, leases, &ands)?;
         let services = network.cables.iter().flat_map(|cable| [&cable.a, &cable.b]);
         let services: Vec<_> = services.filter(|end| end.node == Node::Services).collect();
         let addresses: Vec<IpAddr> = services.iter().flat_map(|end| end.addresses.iter().map(|a| a.addr())).collect();
@@ -82,34 +92,33 @@ impl Target {
         let resolvers = of_prober.filter_map(|node| node.resolver.as_ref());
         let resolvers = resolvers.flat_map(|resolver| resolver.name_servers.iter().copied());
         let resolvers = resolvers.filter(|_| phases::names_resolve(up_to)).collect();
-        let desired = revision::named(Desired {
-            revision: String::new(),
+        let desired = Desired {
             world: spec.name().to_string(),
             ntp,
             spec: Some(serde_json::to_string(&spec).map_err(|error| PlanError::Spec(error.to_string()))?),
             up_to,
             hosts: network::named_hosts(&spec)?,
-            credentials,
-            trust: Trust::default(),
-            ands: ands::ands(&spec, up_to, world, leases)?,
-            delegations: Vec::new(),
-            issuers: Vec::new(),
-        });
+            ands,
+            ..Desired::default()
+        };
         Ok(Self { spec, up_to, network, desired, ntp_addresses, resolvers, prober, peers: Vec::new() })
     }
 
-    /// The same beside other worlds that stand so.
+    /// A draft beside other worlds that stand so.
     ///
     /// # Errors
     /// [`PlanError`] when they are more than a plan can hold.
     pub fn beside(self, peers: Vec<HeldPeer>) -> Result<Self, PlanError> {
         let network = peers::join(self.network, &peers)?;
         let (delegations, issuers) = (peers::delegations(&peers), peers::issuers(&peers));
-        let desired = match (&delegations, &issuers) == (&self.desired.delegations, &self.desired.issuers) {
-            true => self.desired,
-            false => revision::named(Desired { delegations, issuers, ..self.desired }),
-        };
+        let desired = Desired { delegations, issuers, ..self.desired };
         Ok(Self { network, desired, peers, ..self })
+    }
+
+    /// A draft with the secrets that the world has, see [`secrets`]: its processes can be told.
+    #[must_use]
+    pub fn with(self, credentials: Vec<Credential>) -> Self {
+        Self { desired: revision::named(Desired { credentials, ..self.desired }), ..self }
     }
 
     /// Whether the world's router has services of its own.
@@ -119,16 +128,32 @@ impl Target {
 
     /// What the router's services are to be once worldd's keys are known.
     pub fn gateway_desired(&self, trust: Trust) -> Desired {
-        let Desired { world, ntp, spec, up_to, hosts, ands, delegations, .. } = self.desired.clone();
-        // Hosts of ANDs ask their router, which is all that some of them reach.
-        let addresses: Vec<IpAddr> = ands.iter().flat_map(ands::router_addresses).collect();
-        let ntp = ntp.filter(|_| !addresses.is_empty()).map(|ntp| NtpService { addresses, ..ntp });
-        revision::named(Desired { world, ntp, spec, up_to, hosts, trust, ands, delegations, ..Desired::default() })
+        let (revision, ntp) = (self.gateway_revision(&trust), self.gateway_ntp());
+        let Desired { world, spec, up_to, hosts, ands, delegations, .. } = self.desired.clone();
+        Desired { revision, world, ntp, spec, up_to, hosts, trust, ands, delegations, ..Desired::default() }
+    }
+
+    /// Its name: it follows from what worldd serves and from worldd's keys.
+    pub fn gateway_revision(&self, trust: &Trust) -> String {
+        revision::beside(&self.desired.revision, trust)
+    }
+
+    /// Where hosts of ANDs ask the time: their router, which is all that some of them reach.
+    pub fn gateway_ntp(&self) -> Option<NtpService> {
+        let addresses: Vec<IpAddr> = self.desired.ands.iter().flat_map(ands::router_addresses).collect();
+        let ntp = self.desired.ntp.as_ref().filter(|_| !addresses.is_empty())?;
+        Some(NtpService { addresses, ..ntp.clone() })
     }
 
     /// Whether the world has a way out.
     pub fn has_uplink(&self) -> bool {
         portal::needs_uplink(&self.spec, self.up_to)
+    }
+
+    /// Whether it is the other, other ANDs left aside: then worldd's own services are what they were.
+    pub fn differs_in_ands_only(&self, other: &Target) -> bool {
+        let spec = Spec { ands: other.spec.ands.clone(), ..self.spec.clone() };
+        self.up_to == other.up_to && self.peers == other.peers && spec == other.spec
     }
 
     /// Namespaces and links it needs, as counted against quotas.

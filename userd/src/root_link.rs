@@ -199,8 +199,13 @@ impl RootLink {
     ///
     /// # Errors
     /// [`RootLinkError`]
-    pub async fn observe_network(&self, world: WorldId, owner: Uid) -> Result<Option<Observed>, RootLinkError> {
-        let call = |root: RootClient, context| async move { root.observe_network(context, world, owner).await };
+    pub async fn observe_network(
+        &self,
+        world: WorldId,
+        owner: Uid,
+        lists: bool,
+    ) -> Result<Option<Observed>, RootLinkError> {
+        let call = |root: RootClient, context| async move { root.observe_network(context, world, owner, lists).await };
         match self.call(SHORT, call).await {
             Err(RootLinkError::Root(RootError::NotFound)) => Ok(None),
             other => other.map(Some),

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     netlink::policy::NodePolicy,
     plan::{
-        diff::{Action, Difference, Seen, diff},
+        diff::{Action, Difference, Seen, diff, objects},
         tag,
     },
     worker::message::{HeldKey, NetOperation, NetRequest, Slot},
@@ -93,7 +93,7 @@ impl Broker {
     }
 
     /// Compares without doing anything. What was seen is still so where the kernel told of no change; settings of which it
-    /// tells nothing are seen by [`Extent::All`] alone.
+    /// tells nothing are seen by [`Extent::All`] alone. Without `lists`, what exists is not listed.
     ///
     /// # Errors
     /// [`RootError`].
@@ -102,6 +102,7 @@ impl Broker {
         world: &World,
         held: &mut HeldWorld,
         extent: Extent,
+        lists: bool,
     ) -> Result<Observed, RootError> {
         let HeldWorld { plan, nodes, known, .. } = held;
         let Some((_, plan)) = plan else { return Err(RootError::NotFound) };
@@ -112,7 +113,8 @@ impl Broker {
         let joined = self.joined(world, plan).await?;
         let difference = diff(plan, &joined, &alias, known.seen());
         drift.extend(difference.changes());
-        Ok(Observed { drift, foreign: difference.foreign, objects: difference.objects })
+        let objects = if lists { objects(plan, &joined, &alias, known.seen()) } else { Vec::new() };
+        Ok(Observed { drift, foreign: difference.foreign, objects })
     }
 
     /// Brings what is `known` of the nodes of `plan` up to date, but for those that are `unbuilt`. Whoever drops this future
@@ -232,7 +234,7 @@ impl Broker {
         if held.gone || held.plan.is_none() {
             return;
         }
-        match self.observe_world(world, &mut held, Extent::Changed).await {
+        match self.observe_world(world, &mut held, Extent::Changed, false).await {
             Ok(observed) => self.tell_drift(world, &mut held, observed.drift, NoticedBy::Kernel),
             Err(error) if self.gate.open("look") => {
                 tracing::warn!(world = %world.id, %error, "cannot look at what changed");

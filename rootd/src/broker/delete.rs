@@ -31,7 +31,7 @@ impl Broker {
         self.record(&[Record::Deleting { world: world.id, owner: world.owner }])?;
         world.forget_stance();
         // What there is, seen before it goes: the report says what was removed, not what was planned.
-        let mut removed = match self.observe_world(world, held, Extent::All).await {
+        let mut removed = match self.observe_world(world, held, Extent::All, true).await {
             Ok(observed) => observed.objects,
             Err(_) => held.nodes.keys().map(namespace_name).collect(),
         };

@@ -89,10 +89,10 @@ impl Root for Service {
         .await
     }
 
-    async fn observe_network(self, _: Context, world: WorldId, owner: Uid) -> Result<Observed, RootError> {
+    async fn observe_network(self, _: Context, world: WorldId, owner: Uid, lists: bool) -> Result<Observed, RootError> {
         let world = self.broker.world(world, owner)?;
         let (_turn, mut held) = self.broker.hold(&world, false).await;
-        let observed = self.broker.observe_world(&world, &mut held, Extent::All).await?;
+        let observed = self.broker.observe_world(&world, &mut held, Extent::All, lists).await?;
         self.broker.tell_drift(&world, &mut held, observed.drift.clone(), NoticedBy::Look);
         Ok(observed)
     }

@@ -104,8 +104,6 @@ pub struct Difference {
     pub actions: BTreeMap<Node, Vec<Action>>,
     /// Links that are not ours.
     pub foreign: Vec<ObjectName>,
-    /// Everything of ours that exists.
-    pub objects: Vec<ObjectName>,
     /// A link that is not ours has a planned name.
     pub conflict: Option<ObjectName>,
 }
@@ -172,8 +170,8 @@ fn far_cable(plan: &NetworkPlan, nth: usize) -> usize {
 
 /// Links of one node by plan: bridges first, then cable ends, each with the number of its cable, then those to the
 /// routers of joined worlds.
-fn wanted<'a>(plan: &'a NetworkPlan, joined: &'a [Joined]) -> BTreeMap<&'a Node, Vec<(Wanted<'a>, Option<usize>)>> {
-    let mut nodes: BTreeMap<&Node, Vec<(Wanted<'_>, Option<usize>)>> = BTreeMap::new();
+fn wanted<'a>(plan: &'a NetworkPlan, joined: &'a [Joined]) -> HashMap<&'a Node, Vec<(Wanted<'a>, Option<usize>)>> {
+    let mut nodes: HashMap<&Node, Vec<(Wanted<'_>, Option<usize>)>> = HashMap::new();
     for node in plan.nodes.iter() {
         nodes.insert(&node.node, Vec::new());
     }
@@ -260,7 +258,6 @@ pub fn diff(plan: &NetworkPlan, joined: &[Joined], alias: &str, seen: &BTreeMap<
         let node = &node_plan.node;
         let actions = node_actions(node_plan, &wanted[node], &broken, (plan, joined), &mut links, seen.get(node));
         difference.actions.entry(node.clone()).or_default().extend(actions);
-        report(node_plan, &wanted[node], &links, seen.get(node), &mut difference.objects);
     }
     if difference.conflict.is_some() {
         // Refused as a whole, before anything is touched.
@@ -269,12 +266,25 @@ pub fn diff(plan: &NetworkPlan, joined: &[Joined], alias: &str, seen: &BTreeMap<
     difference
 }
 
+/// Everything of ours that exists, by what was seen.
+pub fn objects(plan: &NetworkPlan, joined: &[Joined], alias: &str, seen: &BTreeMap<Node, Seen>) -> Vec<ObjectName> {
+    let wanted = wanted(plan, joined);
+    let (mut links, mut objects) = (Links::default(), Vec::new());
+    for node_plan in plan.nodes.iter() {
+        let node = &node_plan.node;
+        let Some(seen) = seen.get(node) else { continue };
+        links.read(node, &seen.node.links, alias, &wanted[node], &mut Difference::default());
+        report(node, &wanted[node], &links, seen, &mut objects);
+    }
+    objects
+}
+
 /// Which links are usable as they are, and which indexes are free.
 #[derive(Default)]
 struct Links<'a> {
-    usable: BTreeMap<(&'a Node, &'a IfName), &'a ObservedLink>,
-    taken: BTreeMap<&'a Node, BTreeSet<u32>>,
-    fresh: BTreeMap<(&'a Node, &'a IfName), u32>,
+    usable: HashMap<(&'a Node, &'a IfName), &'a ObservedLink>,
+    taken: HashMap<&'a Node, BTreeSet<u32>>,
+    fresh: HashMap<(&'a Node, &'a IfName), u32>,
 }
 
 impl<'a> Links<'a> {
@@ -498,14 +508,12 @@ fn link_actions<'a>(
 }
 
 fn report(
-    node_plan: &NodePlan,
+    node: &Node,
     wanted: &[(Wanted<'_>, Option<usize>)],
     links: &Links<'_>,
-    seen: Option<&Seen>,
+    seen: &Seen,
     objects: &mut Vec<ObjectName>,
 ) {
-    let node = &node_plan.node;
-    let Some(seen) = seen else { return };
     objects.push(name(node, ObjectKind::Namespace, node.to_string()));
     let held = addresses_by_link(&seen.node);
     for (link, _) in wanted {

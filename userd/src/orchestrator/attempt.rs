@@ -1,13 +1,13 @@
 //! One attempt to make a world equal to a target: observe, plan, run the steps of the graph, check.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     future::Future,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use netengine_proto::{
     api::{Problem, ProblemKind},
     control::Health,
@@ -15,6 +15,7 @@ use netengine_proto::{
     root::HeldProcess,
     trust::Trust,
 };
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -29,10 +30,14 @@ use crate::{
     ids,
     plan::{
         Target,
+        probes::Extent,
         steps::{self, Observed, Step, StepKind},
     },
     problem::problem,
-    store::operations::{Operation, Success},
+    store::{
+        StoreError,
+        operations::{Operation, Success},
+    },
     time,
 };
 
@@ -113,7 +118,14 @@ pub(super) struct Attempt<'a> {
     pub said: Mutex<Health>,
     /// The processes it relies on.
     pub relied: Relied,
+    /// The keys that the router's services were told, once they were.
+    pub told: Mutex<Option<Trust>>,
+    /// A look at the world that was begun while the target was drawn up.
+    pub looking: Mutex<Option<Looking>>,
 }
+
+/// A look that goes on by itself; it changes nothing, so it may be left alone.
+pub(super) type Looking = JoinHandle<Result<Look, Problem>>;
 
 /// How often an attempt is made again after a process it relied on has ended, and the pause before; it doubles.
 const AGAIN: (u32, Duration) = (5, Duration::from_millis(25));
@@ -161,7 +173,12 @@ impl Attempt<'_> {
         if is_again {
             prober::end_left(self.orchestrator, self.world()).await?;
         }
-        let (observed, processes) = look(self.orchestrator, self.world(), self.before).await?;
+        let looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let seen = match looking {
+            Some(looking) => looking.await.map_err(|_| internal("the look at the world failed"))??,
+            None => look(self.orchestrator, self.world()).await?,
+        };
+        let (observed, processes) = seen.beside(self.before);
         let parts = [
             (Part::Worldd, true, &observed.worldd),
             (Part::Gateway, self.target.has_gateway(), &observed.gateway),
@@ -179,8 +196,11 @@ impl Attempt<'_> {
         let steps = steps::plan(self.target, &observed, self.is_unsure || is_again);
         let is_changing = steps.iter().any(|step| step.kind != StepKind::Check);
         let keys = if is_changing { self.keys(&steps).await? } else { BTreeMap::new() };
+        let is_started = steps.iter().any(|step| step.kind == StepKind::Worldd);
+        let same = !is_started && self.before.is_some_and(|before| self.target.differs_in_ands_only(before));
+        let extent = if is_changing && !same { Extent::Up } else { Extent::Again };
         let seen = (!is_changing).then_some(observed);
-        let checked = self.run_graph(&steps, &keys, seen).await?;
+        let checked = self.run_graph(&steps, &keys, extent, seen).await?;
         checked.ok_or_else(|| internal("the check did not run").into())
     }
 
@@ -226,6 +246,15 @@ impl Attempt<'_> {
         *self.said.lock().unwrap_or_else(PoisonError::into_inner) = health.clone();
     }
 
+    /// Tells the router's services what to serve, and whom to trust as far as is known.
+    async fn tell_resolver(&self) -> Result<(), AttemptError> {
+        let trust = self.trust();
+        let desired = self.target.gateway_desired(trust.clone());
+        self.interrupt(processes::apply(self.orchestrator, self.world(), Part::Gateway, &desired)).await?;
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(trust);
+        Ok(())
+    }
+
     async fn keys(&self, steps: &[Step]) -> Result<BTreeMap<StepKind, CallKey>, AttemptError> {
         let steps = steps.iter().filter(|step| step.kind != StepKind::Check);
         if !self.is_recorded {
@@ -245,6 +274,7 @@ impl Attempt<'_> {
         &self,
         steps: &[Step],
         keys: &BTreeMap<StepKind, CallKey>,
+        extent: Extent,
         seen: Option<Observed>,
     ) -> Result<Option<check::Checked>, AttemptError> {
         let mut waiting: Vec<&Step> = steps.iter().collect();
@@ -252,7 +282,17 @@ impl Attempt<'_> {
         let mut running: FuturesUnordered<BoxFuture<'_, (StepKind, Result<StepResult, AttemptError>)>> =
             FuturesUnordered::new();
         let (mut checked, mut failed) = (None, None);
+        // What is done is written beside what comes next, in the order in which it was done. A step that is done and not written
+        // is done again after a crash, under the same key.
+        let mut unwritten: VecDeque<(StepKind, u64)> = VecDeque::new();
+        let mut writing: Option<BoxFuture<'_, Result<(), StoreError>>> = None;
         loop {
+            if writing.is_none() {
+                let next = unwritten.pop_front();
+                let write =
+                    |(kind, changes)| self.orchestrator.store().step_done(self.operation, kind, changes).boxed();
+                writing = next.map(write);
+            }
             if failed.is_none()
                 && let Err(stop) = self.stop.check()
             {
@@ -265,22 +305,29 @@ impl Attempt<'_> {
                 let ready: Vec<&Step> = ready;
                 for step in ready {
                     let (key, seen) = (keys.get(&step.kind).copied(), seen.clone());
-                    running.push(Box::pin(async move { (step.kind, self.run_step(step, key, seen).await) }));
+                    running.push(Box::pin(async move { (step.kind, self.run_step(step, key, extent, seen).await) }));
                 }
             }
-            match running.next().await {
-                None => break,
-                Some((kind, Ok(result))) => {
-                    if kind != StepKind::Check && self.is_recorded && failed.is_none() {
-                        let stored = self.orchestrator.store().step_done(self.operation, kind, result.changes).await;
-                        if let Err(error) = stored {
-                            failed = Some(AttemptError::Engine(error.problem("cannot write the steps")));
-                        }
+            tokio::select! {
+                biased;
+                Some(written) = async { Some(writing.as_mut()?.await) }, if writing.is_some() => {
+                    if let Err(error) = written {
+                        failed = failed.or(Some(AttemptError::Engine(error.problem("cannot write the steps"))));
                     }
-                    checked = result.checked.or(checked);
-                    done.push(kind);
+                    writing = None;
                 }
-                Some((_, Err(error))) => failed = failed.or(Some(error)),
+                ended = running.next(), if !running.is_empty() => match ended {
+                    None => {}
+                    Some((kind, Ok(result))) => {
+                        if kind != StepKind::Check && self.is_recorded && failed.is_none() {
+                            unwritten.push_back((kind, result.changes));
+                        }
+                        checked = result.checked.or(checked);
+                        done.push(kind);
+                    }
+                    Some((_, Err(error))) => failed = failed.or(Some(error)),
+                },
+                else => break,
             }
         }
         match failed {
@@ -294,6 +341,7 @@ impl Attempt<'_> {
         &self,
         step: &Step,
         key: Option<CallKey>,
+        extent: Extent,
         seen: Option<Observed>,
     ) -> Result<StepResult, AttemptError> {
         let key = key.unwrap_or_else(ids::call_key);
@@ -335,13 +383,17 @@ impl Attempt<'_> {
                 Ok(StepResult { changes: planned, checked: None })
             }
             StepKind::Resolver => {
-                let desired = self.target.gateway_desired(self.trust());
-                let applied = processes::apply(orchestrator, world, Part::Gateway, &desired);
-                self.interrupt(applied).await?;
+                self.tell_resolver().await?;
                 Ok(StepResult { changes: planned, checked: None })
             }
             StepKind::Check => {
-                let checked = check::check(orchestrator, world, self.target, self.trust(), seen);
+                // worldd's keys may be others now than when the resolver was told.
+                let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                if told.is_some_and(|told| told != self.trust()) {
+                    self.tell_resolver().await?;
+                }
+                let targets = (self.target, self.before);
+                let checked = check::check(orchestrator, world, targets, self.trust(), extent, seen);
                 // The prober it starts is ended by rootd with the world, or by the next attempt; nothing else is changed.
                 Ok(StepResult { changes: 0, checked: Some(self.interrupt(checked).await?) })
             }
@@ -358,31 +410,45 @@ fn internal(cause: &str) -> Problem {
     problem(ProblemKind::Failed, "", cause, "this is a defect of NetEngine; please report it")
 }
 
-/// Looks at a world: its kernel objects, its worldd and its router's services.
+/// Looks at a world: its kernel objects, its worldd and its router's services. `before` is its target, when it was up.
 pub(super) async fn observe(
     orchestrator: &Orchestrator,
     world: &WorldRef,
     before: Option<&Target>,
 ) -> Result<Observed, Problem> {
-    look(orchestrator, world, before).await.map(|(observed, _)| observed)
+    Ok(look(orchestrator, world).await?.beside(before).0)
 }
 
-/// As [`observe`], with the processes that were seen.
-async fn look(
-    orchestrator: &Orchestrator,
-    world: &WorldRef,
-    before: Option<&Target>,
-) -> Result<(Observed, Vec<HeldProcess>), Problem> {
+/// What was seen of a world, whatever it should be.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    /// Without the plan that was applied.
+    observed: Observed,
+    processes: Vec<HeldProcess>,
+    /// rootd holds the world.
+    is_held: bool,
+}
+
+impl Look {
+    /// The same of a world whose target was `before`, and its processes.
+    fn beside(self, before: Option<&Target>) -> (Observed, Vec<HeldProcess>) {
+        let applied = before.filter(|_| self.is_held).map(|target| target.network.clone());
+        (Observed { applied, ..self.observed }, self.processes)
+    }
+}
+
+/// Looks at a world.
+pub(super) async fn look(orchestrator: &Orchestrator, world: &WorldRef) -> Result<Look, Problem> {
     let root = orchestrator.root();
     let (network, processes) =
-        tokio::join!(root.observe_network(world.id, world.owner), root.list_processes(world.id, world.owner));
-    let Some(network) = network.map_err(|error| error.problem(""))? else { return Ok(Default::default()) };
+        tokio::join!(root.observe_network(world.id, world.owner, false), root.list_processes(world.id, world.owner));
+    let Some(network) = network.map_err(|error| error.problem(""))? else { return Ok(Look::default()) };
     let processes = processes.map_err(|error| error.problem(""))?;
     let (worldd, gateway, uplink) = tokio::join!(
         processes::see(orchestrator, world, Part::Worldd, &processes),
         processes::see(orchestrator, world, Part::Gateway, &processes),
         processes::see(orchestrator, world, Part::Uplink, &processes)
     );
-    let applied = before.map(|target| target.network.clone());
-    Ok((Observed { applied, drift: network.drift, worldd, gateway, uplink }, processes))
+    let observed = Observed { applied: None, drift: network.drift, worldd, gateway, uplink };
+    Ok(Look { observed, processes, is_held: true })
 }

@@ -40,15 +40,16 @@ pub(super) struct Checked {
     pub services: Vec<ServiceStatus>,
 }
 
-/// Checks a world. `seen` is an observation that nothing has changed since; without one everything was changed.
+/// Checks a world, `before` being what it was when it was last up. `seen` is an observation that nothing has changed since; without one
+/// everything was changed.
 pub(super) async fn check(
     orchestrator: &Orchestrator,
     world: &WorldRef,
-    target: &Target,
+    (target, before): (&Target, Option<&Target>),
     trust: Trust,
+    extent: Extent,
     seen: Option<Observed>,
 ) -> Result<Checked, AttemptError> {
-    let extent = if seen.is_some() { Extent::Again } else { Extent::Up };
     let observing = async {
         match seen {
             Some(seen) => Ok(seen),
@@ -60,7 +61,8 @@ pub(super) async fn check(
     // The prober first: rootd does one thing at a time to a world, and the prober starts up while rootd looks.
     let asking = Asking { settle: SETTLE_TIME, at_once: limits::PROBES, told: &|_| {} };
     let at = At::core(target);
-    let probing = prober::run(orchestrator, world, &at, trust.clone(), probes::probes(target, extent), asking);
+    let planned = probes::probes(target, before, extent);
+    let probing = prober::run(orchestrator, world, &at, trust.clone(), planned, asking);
     let (probed, observed) = tokio::join!(probing, observing);
     let observed = observed?;
     if let Some(first) = observed.drift.first() {
@@ -68,7 +70,7 @@ pub(super) async fn check(
     }
     let worldd = observed.worldd.health;
     let worldd = worldd.ok_or_else(|| processes::not_there(Part::Worldd, "it is not healthy"))?;
-    if !steps::serves(&target.desired, &worldd) {
+    if !steps::serves(&target.desired.revision, target.desired.ntp.as_ref(), &worldd) {
         return Err(processes::not_serving(Part::Worldd, &worldd));
     }
     let mut health = vec![worldd];
@@ -77,7 +79,7 @@ pub(super) async fn check(
             let missing = processes::not_there(Part::Gateway, "it is not healthy");
             AttemptError::failed(missing, phases::NAMES_RESOLVE)
         })?;
-        if !steps::serves(&target.gateway_desired(trust), &gateway) {
+        if !steps::serves(&target.gateway_revision(&trust), target.gateway_ntp().as_ref(), &gateway) {
             return Err(processes::not_serving(Part::Gateway, &gateway));
         }
         health.push(gateway);

@@ -80,7 +80,7 @@ impl Orchestrator {
             let mut checks = looked_at(&target, &observed, &trust, micros);
             let run = self.worlds_dir().join(world.id.to_string());
             checks.extend(disks(&[("run", &run), ("state", self.worlds_state_dir())]));
-            let planned = probes::probes(&target, Extent::All);
+            let planned = probes::probes(&target, None, Extent::All);
             // So many requests that progress is seen, and no check waits long for others.
             let at_once = planned.len().div_ceil(STEPS).clamp(8, 32);
             let of_and = |and: &AndNetwork| {

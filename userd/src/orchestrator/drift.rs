@@ -166,7 +166,7 @@ impl Orchestrator {
         let leases = self.store().leases(world).await.map_err(|error| error.problem(&what))?;
         let target = stored
             .spec
-            .and_then(|spec| Target::new(spec, stored.up_to, world.id, world.owner, Vec::new(), &leases).ok())
+            .and_then(|spec| Target::draft(spec, stored.up_to, world.id, world.owner, &leases).ok())
             .and_then(|target| target.beside(stored.peers).ok());
         let observed = attempt::observe(self, world, target.as_ref()).await.map_err(|inner| about(inner, &what))?;
         let mut now: Vec<PlannedChange> = observed.drift.iter().map(|change| describe(0, change)).collect();

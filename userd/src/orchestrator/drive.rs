@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Orchestrator,
-    attempt::{Attempt, Stop},
+    attempt::{Attempt, Looking, Stop, look},
     ends::Relied,
     failure::{AttemptError, Failed, broken_phases},
 };
@@ -31,12 +31,19 @@ const WRITE_TRIES: (u32, Duration) = (5, Duration::from_secs(2));
 const AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
 
 /// Drives `operation` to its end. While the database does not let it, it is taken up again, as after a restart.
-pub(super) async fn drive(orchestrator: &Orchestrator, mut operation: Operation, cancel: CancellationToken) {
+///
+/// `draft` is its target where it was drawn up already, with the leases that the world has.
+pub(super) async fn drive(
+    orchestrator: &Orchestrator,
+    mut operation: Operation,
+    mut draft: Option<Target>,
+    cancel: CancellationToken,
+) {
     let (mut pause, mut removed) = (AGAIN.0, 0);
     loop {
         let ended = match operation.kind {
             Kind::Down => drive_down(orchestrator, &operation, &mut removed).await,
-            Kind::Up | Kind::Repair => drive_up(orchestrator, &operation, cancel.clone()).await,
+            Kind::Up | Kind::Repair => drive_up(orchestrator, &operation, draft.take(), cancel.clone()).await,
         };
         let Err(error) = ended else {
             return orchestrator.settle_peers(&operation.world).await;
@@ -73,8 +80,14 @@ async fn drive_down(orchestrator: &Orchestrator, operation: &Operation, removed:
 async fn drive_up(
     orchestrator: &Orchestrator,
     operation: &Operation,
+    draft: Option<Target>,
     cancel: CancellationToken,
 ) -> Result<(), StoreError> {
+    // It takes its time in rootd, and changes nothing.
+    let looking = (!operation.undoing).then(|| {
+        let (orchestrator, world) = (orchestrator.clone(), operation.world.clone());
+        tokio::spawn(async move { look(&orchestrator, &world).await })
+    });
     let stored = orchestrator.store().load(&operation.world).await?;
     let verb = if operation.kind == Kind::Repair { "repair" } else { "start" };
     let what = format!("cannot {verb} world \"{}\"", operation.world.name);
@@ -83,13 +96,13 @@ async fn drive_up(
     let before = stored.as_ref().and_then(|world| Some((world.spec.clone()?, world.up_to, world.peers.clone())));
     let leases = orchestrator.store().leases(&operation.world).await?;
     let before = before.and_then(|(spec, up_to, peers)| {
-        Target::new(spec, up_to, id, owner, Vec::new(), &leases).and_then(|target| target.beside(peers)).ok()
+        Target::draft(spec, up_to, id, owner, &leases).and_then(|draft| draft.beside(peers)).ok()
     });
     let error = if operation.undoing {
         let help = "run `netengine up` again";
         problem(ProblemKind::Failed, "", "it was interrupted while it was being undone", help).into()
     } else {
-        match attempt(orchestrator, operation, before.as_ref(), cancel).await {
+        match attempt(orchestrator, operation, draft, before.as_ref(), looking, cancel).await {
             Ok(success) => return written(|| orchestrator.store().finish_up(operation, &success)).await,
             Err(error) => error,
         }
@@ -115,38 +128,58 @@ async fn drive_up(
 async fn attempt(
     orchestrator: &Orchestrator,
     operation: &Operation,
+    draft: Option<Target>,
     before: Option<&Target>,
+    looking: Option<Looking>,
     cancel: CancellationToken,
 ) -> Result<Success, AttemptError> {
     let missing = || problem(ProblemKind::Failed, "", "the operation has no spec", "run `netengine up` again");
-    let spec = operation.spec.clone().ok_or_else(missing)?;
-    let target = complete(orchestrator, operation, spec, operation.up_to, None).await?;
+    let draft = match draft {
+        Some(draft) => draft,
+        None => draft_of(orchestrator, operation, operation.spec.clone().ok_or_else(missing)?, operation.up_to).await?,
+    };
+    let target = complete(orchestrator, operation, draft, None).await?;
     let stop = Stop { cancel, deadline: operation.deadline };
     let (target, is_unsure) = (&target, operation.kind == Kind::Repair || operation.resumed);
-    let (said, relied) = (Mutex::default(), Relied::new(orchestrator.0.ends.listen(operation.world.id)));
-    let attempt = Attempt { orchestrator, operation, target, before, is_unsure, is_recorded: true, stop, said, relied };
+    let (said, told, looking) = (Mutex::default(), Mutex::default(), Mutex::new(looking));
+    let relied = Relied::new(orchestrator.0.ends.listen(operation.world.id));
+    let is_recorded = true;
+    let attempt =
+        Attempt { orchestrator, operation, target, before, is_unsure, is_recorded, stop, said, relied, told, looking };
     attempt.run().await
+}
+
+/// A spec with the networks of its ANDs, those that lack leased first.
+async fn draft_of(
+    orchestrator: &Orchestrator,
+    operation: &Operation,
+    spec: Spec,
+    up_to: u8,
+) -> Result<Target, Problem> {
+    let world = &operation.world;
+    let leases = orchestrator.store().complete_leases(world, &spec, up_to).await;
+    let leases = leases.map_err(|error| error.problem(""))?;
+    Target::draft(spec, up_to, world.id, world.owner, &leases).map_err(too_large)
 }
 
 /// The target with the world's secrets, those that lack made first, beside other worlds as they stood or, for `None`, stand now.
 async fn complete(
     orchestrator: &Orchestrator,
     operation: &Operation,
-    spec: Spec,
-    up_to: u8,
+    draft: Target,
     peers: Option<Vec<HeldPeer>>,
 ) -> Result<Target, Problem> {
     let world = &operation.world;
-    let secrets = orchestrator.complete_secrets(world, &spec, up_to).await?;
-    let leases = orchestrator.store().complete_leases(world, &spec, up_to).await;
-    let leases = leases.map_err(|error| error.problem(""))?;
-    let too_large = |error: PlanError| problem(ProblemKind::Spec, "", error.to_string(), "change the spec");
-    let target = Target::new(spec, up_to, world.id, world.owner, secrets, &leases).map_err(too_large)?;
+    let secrets = orchestrator.complete_secrets(world, &draft.spec, draft.up_to).await?;
     let peers = match peers {
         Some(peers) => peers,
-        None => orchestrator.stand(world, &target).await.map_err(|error| error.problem(""))?,
+        None => orchestrator.stand(world, &draft).await.map_err(|error| error.problem(""))?,
     };
-    target.beside(peers).map_err(too_large)
+    Ok(draft.beside(peers).map_err(too_large)?.with(secrets))
+}
+
+fn too_large(error: PlanError) -> Problem {
+    problem(ProblemKind::Spec, "", error.to_string(), "change the spec")
 }
 
 /// Undoes an `up`: a world that was never up is removed, another is brought back to what it was.
@@ -204,11 +237,13 @@ async fn undo(
 /// Makes a world again what it was.
 async fn restore(orchestrator: &Orchestrator, operation: &Operation, before: &Target) -> Result<Success, AttemptError> {
     let (spec, peers) = (before.spec.clone(), Some(before.peers.clone()));
-    let target = &complete(orchestrator, operation, spec, before.up_to, peers).await?;
-    let (stop, said) = (Stop::never(), Mutex::default());
+    let draft = draft_of(orchestrator, operation, spec, before.up_to).await?;
+    let target = &complete(orchestrator, operation, draft, peers).await?;
+    let (stop, said, told, looking) = (Stop::never(), Mutex::default(), Mutex::default(), Mutex::default());
     let relied = Relied::new(orchestrator.0.ends.listen(operation.world.id));
     let (before, is_unsure, is_recorded) = (None, true, false);
-    let attempt = Attempt { orchestrator, operation, target, before, is_unsure, is_recorded, stop, said, relied };
+    let attempt =
+        Attempt { orchestrator, operation, target, before, is_unsure, is_recorded, stop, said, relied, told, looking };
     attempt.run().await
 }
 

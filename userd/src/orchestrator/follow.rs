@@ -213,8 +213,9 @@ pub(super) async fn whats_wrong(
         }
     };
     let leases = orchestrator.store().leases(world).await?;
-    let target = Target::new(spec, stored.up_to, world.id, world.owner, secrets, &leases);
-    let Ok(target) = target.and_then(|target| target.beside(stored.peers)) else { return Ok(None) };
+    let target = Target::draft(spec, stored.up_to, world.id, world.owner, &leases);
+    let Ok(target) = target.and_then(|draft| draft.beside(stored.peers)) else { return Ok(None) };
+    let target = target.with(secrets);
     Ok(match attempt::observe(orchestrator, world, Some(&target)).await {
         Err(problem) => Some(problem.cause),
         Ok(observed) if !observed.drift.is_empty() => Some("its network differs from the plan".to_owned()),
@@ -251,7 +252,7 @@ async fn remove(orchestrator: &Orchestrator, world: WorldRef) -> Result<(), Stor
         Err(StoreError::Conflict | StoreError::Gone) => Ok(()),
         Err(error) => Err(error),
         Ok(()) => {
-            orchestrator.spawn(operation);
+            orchestrator.spawn(operation, None);
             Ok(())
         }
     }

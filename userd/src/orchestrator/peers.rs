@@ -78,7 +78,7 @@ impl Orchestrator {
         let is_up = matches!(stored.state, WorldState::Ready | WorldState::Degraded | WorldState::Booting);
         let Some(spec) = stored.spec.clone().filter(|_| is_up) else { return Ok(None) };
         let leases = self.store().leases(&reference).await?;
-        let target = Target::new(spec, stored.up_to, reference.id, reference.owner, Vec::new(), &leases);
+        let target = Target::draft(spec, stored.up_to, reference.id, reference.owner, &leases);
         let Ok(target) = target else { return Ok(None) };
         let authority = self.store().trust(reference.id).await?.certificates.first().map(|der| der.to_vec());
         Ok(Some(Other { target, stored, authority }))
@@ -107,7 +107,7 @@ impl Orchestrator {
         }
         let world = &stored.reference;
         let leases = self.store().leases(world).await?;
-        let target = Target::new(spec, stored.up_to, world.id, world.owner, Vec::new(), &leases);
+        let target = Target::draft(spec, stored.up_to, world.id, world.owner, &leases);
         let Ok(target) = target else { return Ok(None) };
         let now = self.stand(world, &target).await?;
         Ok((now != stored.peers).then_some(now))

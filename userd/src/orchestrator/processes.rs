@@ -128,7 +128,7 @@ pub(super) async fn apply(
     let mut pause = Duration::from_millis(4);
     loop {
         let health = control.apply(desired).await.map_err(broken)?;
-        if steps::serves(desired, &health) {
+        if steps::serves(&desired.revision, desired.ntp.as_ref(), &health) {
             return Ok(health);
         }
         if Instant::now() + pause > until {

@@ -68,18 +68,18 @@ impl Orchestrator {
         };
         let leases = leases.map_err(|error| StoreError::from(error).problem(&what))?.leases;
         self.refuse_way_out(&what, slot.owner, &spec, up_to).await?;
-        let target = Target::new(spec, up_to, id, slot.owner, secrets, &leases);
+        let target = Target::draft(spec, up_to, id, slot.owner, &leases);
         let target = target.map_err(|error| too_large(&what, &error))?;
         let place = WorldRef { id, owner: slot.owner, name: slot.name.clone() };
         self.refuse_overlap(&what, &place, &target).await?;
         let peers = self.stand(&place, &target).await.map_err(|error| error.problem(&what))?;
-        let target = target.beside(peers).map_err(|error| too_large(&what, &error))?;
+        let target = target.beside(peers).map_err(|error| too_large(&what, &error))?.with(secrets);
         let observed = match &found {
             None => steps::Observed::default(),
             Some(world) => {
                 let leases: Leases = held.into_iter().map(|held| (held.and, held.lease)).collect();
                 let target = |(spec, up_to, peers)| {
-                    let target = Target::new(spec, up_to, id, slot.owner, Vec::new(), &leases);
+                    let target = Target::draft(spec, up_to, id, slot.owner, &leases);
                     target.and_then(|target| target.beside(peers)).ok()
                 };
                 let observed = attempt::observe(self, world, before.and_then(target).as_ref()).await;
@@ -102,7 +102,7 @@ impl Orchestrator {
         let what = format!("cannot list what removing world \"{}\" removes", world.name);
         let stored = self.store().world(&verdict).await.map_err(|error| error.problem(&what))?;
         let seen = tokio::join!(
-            self.root().observe_network(world.id, world.owner),
+            self.root().observe_network(world.id, world.owner, true),
             self.root().list_processes(world.id, world.owner)
         );
         let observed = seen.0.map_err(|error| error.problem(&what))?;

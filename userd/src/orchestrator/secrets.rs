@@ -35,8 +35,8 @@ impl Orchestrator {
     ) -> Result<Target, Problem> {
         let secrets = self.held_secrets(world).await?;
         let leases = self.store().leases(world).await.map_err(|error| error.problem(""))?;
-        let target = Target::new(spec, up_to, world.id, world.owner, secrets, &leases);
-        target.and_then(|target| target.beside(peers)).map_err(|error| super::too_large("", &error))
+        let draft = Target::draft(spec, up_to, world.id, world.owner, &leases).and_then(|draft| draft.beside(peers));
+        draft.map(|draft| draft.with(secrets)).map_err(|error| super::too_large("", &error))
     }
 
     /// The secrets that a world needs up to phase `up_to`, those that it lacks made and kept first.

@@ -201,7 +201,7 @@ async fn look(
         Err(StoreError::Gone) => return Ok(Stand::Over),
         begun => begun?,
     }
-    orchestrator.spawn(operation);
+    orchestrator.spawn(operation, None);
     ended(orchestrator, id).await;
     let stored = orchestrator.store().load(world).await?;
     let is_wrong = stored.is_some_and(|stored| stored.state == WorldState::Degraded);

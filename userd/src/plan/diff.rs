@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use netengine_proto::{
     api::PlannedChange,
+    bounded::Bounded,
     plan::{NetworkPlan, Node, peer_link},
     root::{Change, ChangeAction, ObjectKind, ObjectName},
 };
@@ -74,10 +75,35 @@ pub fn objects(plan: &NetworkPlan) -> Vec<(ObjectName, String)> {
     found
 }
 
+/// What of a plan is not in another as it is: only that can differ. A node with a policy stays, because its table also depends on cables.
+fn apart_from(plan: &NetworkPlan, other: &NetworkPlan) -> NetworkPlan {
+    fn apart<'p, T: Clone + PartialEq, K: Ord, const MAX: usize>(
+        all: &'p Bounded<T, MAX>,
+        other: &'p Bounded<T, MAX>,
+        key: impl Fn(&'p T) -> K,
+        stays: impl Fn(&T) -> bool,
+    ) -> Bounded<T, MAX> {
+        let known: BTreeMap<K, &T> = other.iter().map(|one| (key(one), one)).collect();
+        let differs = |one: &&'p T| stays(one) || known.get(&key(one)) != Some(one);
+        Bounded::new(all.iter().filter(differs).cloned().collect()).unwrap_or_default()
+    }
+    NetworkPlan {
+        world: plan.world,
+        owner: plan.owner,
+        nodes: apart(&plan.nodes, &other.nodes, |one| &one.node, |one| one.policy.is_some()),
+        bridges: apart(&plan.bridges, &other.bridges, |one| (&one.node, &one.name), |_| false),
+        cables: apart(&plan.cables, &other.cables, |one| (&one.a.node, &one.a.name), |_| false),
+        peers: plan.peers.clone(),
+    }
+}
+
 /// What has to happen for `before` to become `after`: deletions last.
 pub fn diff(before: Option<&NetworkPlan>, after: &NetworkPlan) -> Vec<Change> {
-    let before = before.map(objects).unwrap_or_default();
-    let after = objects(after);
+    let (before, after) = match before {
+        Some(before) if before == after => return Vec::new(),
+        Some(before) => (objects(&apart_from(before, after)), objects(&apart_from(after, before))),
+        None => (Vec::new(), objects(after)),
+    };
     let old: BTreeMap<_, _> = before.iter().map(|(name, attributes)| (name, attributes)).collect();
     let new: BTreeMap<_, _> = after.iter().map(|(name, attributes)| (name, attributes)).collect();
     let made = after.iter().filter_map(|(name, attributes)| match old.get(name) {
@@ -120,3 +146,7 @@ pub fn describe(phase: u8, change: &Change) -> PlannedChange {
 pub fn describe_object(object: &ObjectName) -> String {
     if object.node == object.name { object.name.clone() } else { format!("{} {}", object.node, object.name) }
 }
+
+#[cfg(test)]
+#[path = "diff_tests.rs"]
+mod tests;

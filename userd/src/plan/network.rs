@@ -278,8 +278,22 @@ pub fn network_plan(
     owner: Uid,
     leases: &Leases,
 ) -> Result<NetworkPlan, PlanError> {
+    network_with(spec, up_to, world, owner, leases, &ands::ands(spec, up_to, world, leases)?)
+}
+
+/// The same with its ANDs, each of which has a lease.
+///
+/// # Errors
+/// As [`network_plan`].
+pub(super) fn network_with(
+    spec: &Spec,
+    up_to: u8,
+    world: WorldId,
+    owner: Uid,
+    leases: &Leases,
+    domains: &[AndNetwork],
+) -> Result<NetworkPlan, PlanError> {
     let dealt = deal(spec)?;
-    let domains = ands::ands(spec, up_to, world, leases)?;
     let (mut bridges, mut cables, mut hosts) = (Vec::new(), Vec::new(), Vec::new());
     let (mut services_routes, mut services_sources) = (Vec::new(), Vec::new());
     for (network, index) in dealt.iter().zip(0u16..) {
@@ -319,11 +333,12 @@ pub fn network_plan(
     let pair = |from: &IfName, to: &IfName| ForwardPair { from: from.clone(), to: to.clone() };
     let others = |from| links.iter().filter(move |to| *to != from).map(move |to| pair(from, to));
     let forward = Bounded::new(links.iter().flat_map(others).collect())?;
-    for and in &domains {
+    let mut known: BTreeSet<Node> = hosts.iter().map(|host| host.node.clone()).collect();
+    for and in domains {
         let (bridge, cable, host) = domain(and, leases, world)?;
-        if let Some(same) = hosts.iter().find(|known| known.node == host.node) {
-            return Err(match &same.node {
-                Node::Host(name) => PlanError::SameHost(name.clone()),
+        if let Some(same) = known.replace(host.node.clone()) {
+            return Err(match same {
+                Node::Host(name) => PlanError::SameHost(name),
                 other => PlanError::Name(other.to_string()),
             });
         }

@@ -31,7 +31,7 @@ const ORDER: u32 = 10_000;
 
 /// How many of a kind are asked for in an `up`: organisations, domains. `diagnose` asks for more.
 const SAMPLE: usize = 3;
-/// ANDs whose hosts are looked up in an `up`.
+/// ANDs whose hosts are looked up in an `up`: of those that it makes or changes. Of the others, [`SAMPLE`].
 const SAMPLE_ANDS: usize = 64;
 /// The same for `diagnose`: with the names of all services it stays below [`netengine_proto::limits::PROBES`].
 const DIAGNOSED: usize = 200;
@@ -41,7 +41,7 @@ const DIAGNOSED: usize = 200;
 pub enum Extent {
     /// Something was changed, or is to be shown to be right: every service, and of what there are many a few.
     Up,
-    /// Nothing had to be changed: as [`Extent::Up`] without what leaves traces, an ACME order.
+    /// Nothing but ANDs had to be changed: as [`Extent::Up`] without what leaves traces, an ACME order.
     Again,
     /// Everything that can be asked.
     All,
@@ -87,8 +87,8 @@ impl Checks {
     }
 }
 
-/// The live checks of a world. Those of phases that are not brought up are left out.
-pub fn probes(target: &Target, extent: Extent) -> Vec<Planned> {
+/// The live checks of a world, `before` being what it was when it was last up. Those of phases that are not brought up are left out.
+pub fn probes(target: &Target, before: Option<&Target>, extent: Extent) -> Vec<Planned> {
     let spec = &target.spec;
     let mut checks = Checks { planned: Vec::new() };
     for address in &target.ntp_addresses {
@@ -118,7 +118,7 @@ pub fn probes(target: &Target, extent: Extent) -> Vec<Planned> {
                 let asked = if extent == Extent::All { &realms[..realms.len().min(DIAGNOSED)] } else { few };
                 provider(&mut checks, phase, identity.canonical_name.as_str(), asked, few, target);
             }
-            ANDS => ands(&mut checks, target, extent),
+            ANDS => ands(&mut checks, target, before, extent),
             _ => {}
         }
     }
@@ -263,11 +263,16 @@ fn registries(checks: &mut Checks, spec: &Spec, extent: Extent) {
 }
 
 /// The hosts of ANDs by name and address, and their zones: what the world's resolver says of them in network `core`.
-fn ands(checks: &mut Checks, target: &Target, extent: Extent) {
+fn ands(checks: &mut Checks, target: &Target, before: Option<&Target>, extent: Extent) {
     let (platform, signed) = (target.spec.dns.platform_zone.name.as_str(), target.spec.pki.dnssec_enabled);
     let Some(resolver) = target.resolvers.first() else { return };
-    let count = if extent == Extent::All { DIAGNOSED } else { SAMPLE_ANDS };
-    for and in target.desired.ands.iter().take(count) {
+    let held: BTreeMap<_, _> =
+        before.iter().flat_map(|before| &before.desired.ands).map(|and| (&and.name, and)).collect();
+    let (same, other): (Vec<&AndNetwork>, Vec<_>) =
+        target.desired.ands.iter().partition(|and| held.get(&and.name).is_some_and(|held| held == and));
+    let (most, few) = if extent == Extent::All { (DIAGNOSED, DIAGNOSED) } else { (SAMPLE_ANDS, SAMPLE) };
+    let other = other.into_iter().take(most);
+    for and in other.chain(same.into_iter().take(few)) {
         let zone = and.suffix.as_deref();
         for host in &and.hosts {
             let name = format!("{}.{}", host.name, zone.unwrap_or(platform));

@@ -28,15 +28,15 @@ fn phases(planned: &[Planned]) -> Vec<u8> {
 
 #[test]
 fn every_phase_asked_for_is_proven_and_no_other() {
-    assert_eq!(phases(&probes(&target(&minimal(), 9), Extent::Up)), [0, 1, 2, 3, 4, 5, 6]);
+    assert_eq!(phases(&probes(&target(&minimal(), 9), None, Extent::Up)), [0, 1, 2, 3, 4, 5, 6]);
     for up_to in 0..=6 {
-        let seen = phases(&probes(&target(&minimal(), up_to), Extent::Up));
+        let seen = phases(&probes(&target(&minimal(), up_to), None, Extent::Up));
         assert_eq!(seen, (0..=up_to).collect::<Vec<_>>());
     }
     let mut without = minimal();
     without["pki"]["acme"]["enabled"] = json!(false);
     without["substrate"]["ntp"] = json!({ "enabled": false });
-    assert_eq!(phases(&probes(&target(&without, 9), Extent::Up)), [1, 2, 4, 5, 6]);
+    assert_eq!(phases(&probes(&target(&without, 9), None, Extent::Up)), [1, 2, 4, 5, 6]);
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn each_services_name_is_looked_up_both_ways_and_validated_in_a_signed_world() {
     let mut signed = minimal();
     signed["pki"]["dnssec_enabled"] = json!(true);
     let target = target(&signed, 9);
-    let planned = probes(&target, Extent::Up);
+    let planned = probes(&target, None, Extent::Up);
     for listen in target.spec.listen_addresses() {
         let forward = planned.iter().any(|check| {
             matches!(&check.probe.probe, Probe::Dns { name, rtype, expect, validated: true, .. }
@@ -76,7 +76,7 @@ fn a_large_world_stays_within_what_a_prober_takes() {
     let domains = (0..2000).map(|n| json!({ "domain": format!("d{n}.test"), "org": "org-0" }));
     large["domain_registry"]["initial_domains"] = domains.collect();
     let target = target(&large, 9);
-    let (few, all) = (probes(&target, Extent::Up).len(), probes(&target, Extent::All).len());
+    let (few, all) = (probes(&target, None, Extent::Up).len(), probes(&target, None, Extent::All).len());
     assert!(few < 100 && few < all && all <= limits::PROBES, "{few} {all}");
 }
 
@@ -96,7 +96,7 @@ fn hosts_of_ands_are_looked_up_and_back_where_they_have_reverse_zones() {
         Target::new(spec.clone(), up_to, WorldId::from_bytes([1; 8]), Uid(1), Vec::new(), &leases).expect("a target")
     };
     let asked = |up_to| {
-        let planned = probes(&target(up_to), Extent::Up).into_iter().filter(|check| check.phase == 7);
+        let planned = probes(&target(up_to), None, Extent::Up).into_iter().filter(|check| check.phase == 7);
         planned.map(|check| check.name).collect::<Vec<_>>()
     };
     let wanted = [
@@ -110,9 +110,37 @@ fn hosts_of_ands_are_looked_up_and_back_where_they_have_reverse_zones() {
 }
 
 #[test]
+fn of_many_ands_those_are_looked_up_that_are_new_or_changed_and_a_few_others() {
+    let mut with = minimal();
+    with["world_registry"]["organizations"] = json!([{ "name": "acme" }]);
+    with["domain_registry"]["address_space"] = json!([{ "cidr": "10.64.0.0/10", "label": "business" }]);
+    let target = |ands: std::ops::Range<usize>, changed: &str| {
+        let profile = |name: &str| if name == changed { "airgapped" } else { "business" };
+        let and = |name: String| json!({ "name": name, "org": "acme", "profile": profile(&name) });
+        let mut with = with.clone();
+        with["domain_registry"]["address_space"][0]["label"] = json!("all");
+        with["ands"]["instances"] = ands.map(|n| and(format!("and{n}"))).collect();
+        let spec: Spec = serde_json::from_value(with).expect("a spec");
+        let leases = crate::plan::leases::choose(&spec, None, &[]).expect("leases").leases;
+        Target::draft(spec, 9, WorldId::from_bytes([1; 8]), Uid(1), &leases).expect("a target")
+    };
+    let asked = |target: &Target, before: Option<&Target>| {
+        let planned = probes(target, before, Extent::Up).into_iter().filter(|check| check.phase == 7);
+        let name = |check: Planned| {
+            check.name.split_whitespace().nth(2).and_then(|name| Some(name.split_once('.')?.0.to_owned()))
+        };
+        planned.filter_map(name).filter(|name| name.starts_with("and")).collect::<Vec<_>>()
+    };
+    let before = target(0..100, "");
+    assert_eq!(asked(&before, None).len(), SAMPLE_ANDS);
+    assert_eq!(asked(&before, Some(&before)), ["and0", "and1", "and2"]);
+    assert_eq!(asked(&target(0..101, "and70"), Some(&before)), ["and70", "and100", "and0", "and1", "and2"]);
+}
+
+#[test]
 fn a_second_up_leaves_no_certificate_behind() {
     let has_order = |extent| {
-        let planned = probes(&target(&minimal(), 9), extent);
+        let planned = probes(&target(&minimal(), 9), None, extent);
         planned.iter().any(|check| matches!(check.probe.probe, Probe::Acme { .. }))
     };
     assert_eq!((has_order(Extent::Up), has_order(Extent::Again), has_order(Extent::All)), (true, false, true));

@@ -1,8 +1,10 @@
 //! The steps of an `up`: shared by `--dry-run`, `plan` and `up` itself.
 
+use std::collections::HashSet;
+
 use netengine_proto::{
     api::PlannedChange,
-    control::{Desired, Health},
+    control::{Health, NtpService},
     plan::{NetworkPlan, Node},
     root::{Change, ChangeAction, ObjectKind, ObjectName},
 };
@@ -86,12 +88,15 @@ impl StepKind {
             Network => &[],
             Worldd | Gateway | Uplink => &[Network],
             Services => &[Network, Worldd],
-            // The resolver trusts the keys that worldd makes.
+            // The resolver trusts the keys that worldd makes; one that runs has them already.
             Resolver => &[Network, Gateway, Services],
             StepKind::Check => &[Network, Worldd, Gateway, Services, Resolver, Uplink],
         }
     }
 }
+
+/// worldd's own node, as changes name it (`Node::Services`).
+const SERVICES: &str = "svc";
 
 /// One step of the graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,7 +134,7 @@ pub fn plan(target: &Target, observed: &Observed, is_unsure: bool) -> Vec<Step> 
             wanted.push(process(StepKind::Worldd, "svc", "worldd", action));
             wanted.push((StepKind::Services, Vec::new()));
         }
-        Some(health) if !serves(&target.desired, health) => {
+        Some(health) if !serves(&target.desired.revision, target.desired.ntp.as_ref(), health) => {
             wanted.push(process(StepKind::Services, "svc", "worldd services", ChangeAction::Change));
         }
         Some(_) => {}
@@ -145,7 +150,7 @@ pub fn plan(target: &Target, observed: &Observed, is_unsure: bool) -> Vec<Step> 
         }
         (Some(health), true) => {
             let trust = worldd.health.as_ref().map(|health| health.trust.clone()).unwrap_or_default();
-            if !serves(&target.gateway_desired(trust), health) {
+            if !serves(&target.gateway_revision(&trust), target.gateway_ntp().as_ref(), health) {
                 wanted.push(process(StepKind::Resolver, "gw", "gateway services", ChangeAction::Change));
             } else if tells_worldd {
                 // Its keys may be others afterwards; the same state again is nothing to the resolver.
@@ -168,8 +173,17 @@ pub fn plan(target: &Target, observed: &Observed, is_unsure: bool) -> Vec<Step> 
     }
     wanted.push((StepKind::Check, Vec::new()));
     let kinds: Vec<StepKind> = wanted.iter().map(|(kind, _)| *kind).collect();
+    // A worldd that runs needs of the network only what is its own, and what it knows it tells before it is told.
+    let runs = worldd.health.is_some();
+    let keeps_its_links = runs && !is_unsure && network.iter().all(|change| change.object.node != SERVICES);
+    let is_free = |kind: StepKind, before: StepKind| match (kind, before) {
+        (StepKind::Services, StepKind::Network) => keeps_its_links,
+        (StepKind::Resolver, StepKind::Services) => runs,
+        _ => false,
+    };
     let step = |(kind, changes): (StepKind, Vec<PlannedChange>)| {
-        let after = kind.waits_for().iter().copied().filter(|before| kinds.contains(before)).collect();
+        let before = kind.waits_for().iter().copied();
+        let after = before.filter(|before| kinds.contains(before) && !is_free(kind, *before)).collect();
         Step { kind, after, changes }
     };
     wanted.into_iter().map(step).collect()
@@ -187,13 +201,14 @@ fn is_told_otherwise(before: Option<&NetworkPlan>, after: &NetworkPlan) -> bool 
     before.is_none_or(|before| told(before) != told(after))
 }
 
-/// Whether a worldd, or a router's services, serve exactly what is desired.
-pub fn serves(desired: &Desired, health: &Health) -> bool {
-    let ntp = desired.ntp.iter().flat_map(|ntp| ntp.addresses.iter().map(|address| (*address, ntp.port)));
-    let mut ntp = ntp.map(|(address, port)| {
-        health.services.iter().any(|h| h.name == "ntp" && h.address == address && h.port == port && h.serving)
-    });
-    health.revision == desired.revision && health.services.iter().all(|service| service.serving) && ntp.all(|is| is)
+/// Whether a worldd, or a router's services, serve exactly what is desired: the state of this name, the time where it is to be.
+pub fn serves(revision: &str, ntp: Option<&NtpService>, health: &Health) -> bool {
+    let time = health.services.iter().filter(|service| service.name == "ntp" && service.serving);
+    let time: HashSet<_> = time.map(|service| (service.address, service.port)).collect();
+    let mut ntp = ntp.into_iter().flat_map(|ntp| ntp.addresses.iter().map(|address| (*address, ntp.port)));
+    health.revision == revision
+        && health.services.iter().all(|service| service.serving)
+        && ntp.all(|at| time.contains(&at))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Which steps follow from what was seen.
 
 use netengine_proto::{
-    control::ServiceHealth,
+    control::{Desired, ServiceHealth},
     ids::{Uid, WorldId},
     trust::{DelegationSigner, Trust},
 };
@@ -56,6 +56,25 @@ fn worldd_and_the_routers_services_start_at_the_same_time_after_the_network() {
     assert_eq!((after(Worldd), after(Gateway)), (vec![Network], vec![Network]));
     assert_eq!(after(Resolver), [Network, Gateway, Services]);
     assert_eq!(after(Check), [Network, Worldd, Gateway, Services, Resolver]);
+}
+
+#[test]
+fn a_worldd_that_runs_waits_for_its_own_links_only() {
+    let target = target(9);
+    let after = |observed: &Observed, is_unsure| {
+        let steps = plan(&target, observed, is_unsure);
+        let after = |kind| steps.iter().find(|step| step.kind == kind).map(|step| step.after.clone()).expect("a step");
+        (after(Services), after(Resolver))
+    };
+    let object =
+        |node: &str| ObjectName { node: node.to_owned(), kind: ObjectKind::Address, name: "a link".to_owned() };
+    let mut seen = running(&target, Trust::default());
+    seen.worldd.health.as_mut().expect("seen").revision = "another".to_owned();
+    seen.drift = vec![Change { action: ChangeAction::Create, object: object(&Node::Gateway.to_string()) }];
+    assert_eq!(after(&seen, false), (vec![], vec![Network]));
+    assert_eq!(after(&seen, true), (vec![Network], vec![Network]));
+    seen.drift.push(Change { action: ChangeAction::Create, object: object(&Node::Services.to_string()) });
+    assert_eq!(after(&seen, false), (vec![Network], vec![Network]));
 }
 
 #[test]

@@ -165,7 +165,7 @@ pub fn calls(report: &mut Report, effort: Effort, runtime: &Runtime, host: &Host
         replace.push(apply(&closed)?);
         replace.push(apply(&many)?);
     }
-    let observed = runtime.block_on(client.observe_network(patient(), base.world, base.owner))??;
+    let observed = runtime.block_on(client.observe_network(patient(), base.world, base.owner, true))??;
     ensure!(observed.drift.is_empty(), "rootd's world does not equal its plan: {:?}", observed.drift);
     runtime.block_on(client.delete_world(patient(), key(), base.world, base.owner))??;
     report.heading(&format!("{MANY} domains, rootd's calls"));

@@ -90,7 +90,7 @@ fn same_objects(home: &OwnedFd, runtime: &Runtime, client: &RootClient, plan: &N
     let (links, addresses) = Recipe::of(plan).make(home)?.count()?;
     settle.wait()?;
     runtime.block_on(client.apply_network(patient(), key(), plan.clone()))??;
-    let observed = runtime.block_on(client.observe_network(patient(), plan.world, plan.owner))??;
+    let observed = runtime.block_on(client.observe_network(patient(), plan.world, plan.owner, true))??;
     ensure!(observed.drift.is_empty(), "rootd's world does not equal its plan: {:?}", observed.drift);
     let count = |kinds: &[_]| observed.objects.iter().filter(|object| kinds.contains(&object.kind)).count();
     ensure!(
