@@ -151,13 +151,13 @@ const PLANTED: [Planted; 7] = [
                  add rule inet blind f counter drop'",
         outcome: "failed",
         flow: ("core", "acme-hq"),
-        decided: Some(("f", "of f")),
+        decided: Some(("f", "of table blind")),
         differs: false,
     },
-    // A policy that is gone: nothing passes.
+    // A policy that is gone, and with it the trace: nothing passes, and why is not seen.
     Planted {
         damage: "nft delete table T",
-        outcome: "failed",
+        outcome: "inconclusive",
         flow: ("core", "acme-hq"),
         decided: None,
         differs: true,

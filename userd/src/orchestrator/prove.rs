@@ -169,14 +169,19 @@ const FAILED: &str = "failed";
 const INCONCLUSIVE: &str = "inconclusive";
 
 /// Two observations, the router's verdict and the arrival, against what the spec says. Where one is missing or they contradict each
-/// other, nothing is concluded.
+/// other, nothing is concluded, but for what is blocked and arrived past the router: the arrival alone says that.
 fn judge(asked: &Asked, seen: &FlowSeen) -> (&'static str, String) {
-    let Some(verdict) = seen.verdict.as_ref().filter(|_| seen.doubt.is_empty()) else {
-        let cause = if seen.doubt.is_empty() { "the router was not seen to handle it" } else { seen.doubt.as_str() };
-        return (INCONCLUSIVE, cause.to_owned());
-    };
     let arrived = seen.delivered.as_ref();
     let at = || arrived.map(|(node, from)| format!("{node} from {from}")).unwrap_or_default();
+    let Some(verdict) = seen.verdict.as_ref().filter(|_| seen.doubt.is_empty()) else {
+        return match (seen.doubt.as_str(), asked.flow.fate, arrived) {
+            ("", Fate::Blocked, Some(_)) => {
+                (FAILED, format!("it arrived at {} past the router's rules, and the spec blocks it", at()))
+            }
+            ("", ..) => (INCONCLUSIVE, "the router was not seen to handle it".to_owned()),
+            (doubt, ..) => (INCONCLUSIVE, doubt.to_owned()),
+        };
+    };
     match (asked.flow.fate, verdict.accepted, arrived) {
         (Fate::Arrives(from), true, Some((node, source))) if Some(node) == asked.to.as_ref() && *source == from => {
             (PASSED, String::new())
@@ -308,6 +313,9 @@ mod tests {
             (arrives("10.1.0.2"), FlowSeen::default(), INCONCLUSIVE),
             (blocked(Role::Host), FlowSeen::default(), INCONCLUSIVE),
             (blocked(Role::Host), FlowSeen { doubt: "lost".into(), ..seen(false, None) }, INCONCLUSIVE),
+            (blocked(Role::Host), FlowSeen { verdict: None, ..seen(true, own) }, FAILED),
+            (blocked(Role::Host), FlowSeen { doubt: "two".into(), verdict: None, ..seen(true, own) }, INCONCLUSIVE),
+            (arrives("10.1.0.2"), FlowSeen { verdict: None, ..seen(true, own) }, INCONCLUSIVE),
             (taken(Role::Router), seen(true, None), PASSED),
             (taken(Role::Router), seen(false, None), FAILED),
             (taken(Role::Router), seen(true, own), FAILED),

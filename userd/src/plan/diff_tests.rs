@@ -13,7 +13,9 @@ use crate::plan::leases::choose;
 fn plan(ands: &[(&str, &str)], hosts: u8) -> NetworkPlan {
     let mut spec = serde_json::to_value(crate::orchestrator::tests::spec("w")).expect("a value");
     spec["world_registry"]["organizations"] = json!([{ "name": "acme" }]);
-    spec["domain_registry"]["address_space"] = json!([{ "cidr": "10.64.0.0/10", "label": "all" }]);
+    let pool = |(profile, n)| json!({ "cidr": format!("10.{n}.0.0/16"), "label": format!("{profile}-pool") });
+    let pools = [("business", 64), ("residential", 65), ("airgapped", 66)].map(pool);
+    spec["domain_registry"]["address_space"] = json!(pools);
     spec["substrate"]["networks"]["platform"]["vantage_hosts"] = json!(hosts);
     let and = |(name, profile): &(&str, &str)| json!({ "name": name, "org": "acme", "profile": profile });
     spec["ands"]["instances"] = ands.iter().map(and).collect();
