@@ -74,7 +74,10 @@ fn reader(text: &str) -> Answer {
         let mut nft = Nft::start(&program, Boundary::User).expect("it starts");
         nft.limit().expect("it limits itself");
         let prepared = prepare(&text, TRACER).expect("nothing to refuse");
-        nft.run(Mode::LoadAndList, namespace.as_fd(), &prepared.text).expect("it answers")
+        match nft.run(Mode::Load, namespace.as_fd(), &prepared.text).expect("it answers") {
+            Answer::Done(_) => nft.run(Mode::List, namespace.as_fd(), "").expect("it answers"),
+            refused => refused,
+        }
     };
     thread::spawn(run).join().expect("no panic")
 }

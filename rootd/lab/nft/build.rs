@@ -2,7 +2,7 @@
 
 fn main() {
     println!("cargo:rustc-link-lib=dylib=nftables");
-    // libnftables finds the sendmsg of src/send.rs before the C library's.
-    println!("cargo:rustc-link-arg-bins=-Wl,--export-dynamic-symbol=sendmsg");
+    // libnftables and libmnl find those of src/send.rs before the C library's.
+    println!("cargo:rustc-link-arg-bins=-Wl,--export-dynamic-symbol=sendmsg,--export-dynamic-symbol=sendto");
     println!("cargo:rerun-if-changed=build.rs");
 }

@@ -20,6 +20,7 @@ use crate::{
     build::Built,
     capture::Capture,
     flow::Flows,
+    lookup::look_up,
     nft::{Answer, Mode, Nft},
     run::Stop,
     text::counters,
@@ -72,7 +73,7 @@ impl<'a> Run<'a> {
     ///
     /// # Errors
     /// When a packet cannot be sent at all, or the kernel refuses what it allowed before.
-    pub fn all(&mut self, facts: &Facts) -> Result<(Vec<PacketOutcome>, u64), Stop> {
+    pub fn all(&mut self, facts: &mut Facts) -> Result<(Vec<PacketOutcome>, u64), Stop> {
         let packets = &self.request.packets;
         let most = self.watch.window()?;
         let mut outcomes: Vec<PacketOutcome> = Vec::with_capacity(packets.len());
@@ -124,11 +125,12 @@ impl<'a> Run<'a> {
         first: usize,
         window: &mut Window,
         begun: Instant,
-        facts: &Facts,
+        facts: &mut Facts,
     ) -> Result<Vec<PacketOutcome>, Stop> {
         window.settled = self.settle(window)?;
         self.lost += window.lost;
         let millis = begun.elapsed().as_millis() as u32;
+        look_up(window, facts, self.nft, self.tested)?;
         let kept = self.watch.take_frames();
         if let Some(capture) = &mut self.capture {
             capture.add(first, window, kept, facts);
@@ -139,7 +141,7 @@ impl<'a> Run<'a> {
     }
 
     /// A packet of a flow, alone, after the handshake where its flow has one.
-    fn of_flow(&mut self, index: usize, flow: Flow, facts: &Facts) -> Result<PacketOutcome, Stop> {
+    fn of_flow(&mut self, index: usize, flow: Flow, facts: &mut Facts) -> Result<PacketOutcome, Stop> {
         let packet = &self.request.packets[index];
         let Content::Typed(spec) = &packet.content else { return Err(failed("a packet of a flow has fields")) };
         let mut outcome = if let (true, false, Transport::Tcp { flags, .. }) =
@@ -163,7 +165,7 @@ impl<'a> Run<'a> {
         index: usize,
         flow: u32,
         spec: &PacketSpec,
-        facts: &Facts,
+        facts: &mut Facts,
     ) -> Result<(PacketOutcome, bool), Stop> {
         let packet = &self.request.packets[index];
         let syn = segment(spec, SYN);
@@ -234,7 +236,7 @@ impl<'a> Run<'a> {
         flow: u32,
         packet: &InjectedPacket,
         spec: &PacketSpec,
-        facts: &Facts,
+        facts: &mut Facts,
     ) -> Result<(PacketOutcome, Window), Stop> {
         let begun = Instant::now();
         let node = self.request.topology.nodes.iter().position(|node| node.name == packet.from).unwrap_or(0);
@@ -396,6 +398,7 @@ fn named(what: &str, outcome: PacketOutcome) -> PacketOutcome {
     PacketOutcome { reason, ..outcome }
 }
 
-fn failed(message: &str) -> Stop {
+/// The case ends without an answer.
+pub fn failed(message: &str) -> Stop {
     Stop::Answer(CaseResult::Failed { message: message.to_owned() })
 }

@@ -19,6 +19,7 @@
 //! | [`tracer`] | the table that switches tracing on |
 //! | [`flow`], [`mute`] | what the ends of a flow know, and what their stacks must not add |
 //! | [`inject`], [`capture`] | sending and observing, and what of it is kept |
+//! | [`lookup`] | rules of long rulesets, when a trace names them |
 //! | [`run`] | one case from request to answer |
 //! | [`worker`], [`client`], [`wire`] | cases over a socket |
 
@@ -30,6 +31,7 @@ pub mod echo;
 pub mod flow;
 pub mod inject;
 pub mod isolate;
+pub mod lookup;
 pub mod mute;
 pub mod netlink;
 pub mod nft;

@@ -36,10 +36,14 @@ const TOO_DEEP_MEANS: &str = "nested too deeply for nft's parser (memory exhaust
 pub enum Mode {
     /// Load it.
     Load = 1,
-    /// List the ruleset with handles; there is no text.
+    /// List the ruleset with handles and what counters came to; there is no text.
     List = 2,
     /// Load it, then list the ruleset with handles.
     LoadAndList = 3,
+    /// Load it, each rule with its number among those of its chain, then list the chains without rules.
+    LoadAndOutline = 5,
+    /// List the ruleset with handles, of its rules those that the text names: lines of `NFPROTO_*` number, table, chain and handle.
+    ListRules = 8,
 }
 
 /// What became of it.

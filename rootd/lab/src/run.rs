@@ -22,12 +22,14 @@ use crate::{
     mute,
     nft::{Answer, Mode, Nft, messages},
     reuse::{Sandbox, leaves_nothing, tracks},
-    text::{Listing, lacks, prepare, prepare::SourceRule},
+    text::{Listing, Outline, lacks, prepare, prepare::SourceRule},
     tracer::{INET_TRACER, TRACER, further_tracer},
     verdict::{Facts, NodeFacts},
     watch::Barrier,
 };
 
+/// Packets that name few rules: for more a long ruleset is listed at once.
+const FEW: usize = 256;
 /// Sandboxes kept for later cases.
 const KEPT: usize = 4;
 
@@ -136,7 +138,7 @@ impl Engine {
         let begun = Instant::now();
         let deadline = begun + Duration::from_millis(u64::from(request.limits.timeout_ms));
         let mut run = Run::new(request, (watch, &built[tested]), &mut self.barrier, &mut self.nft, deadline);
-        let done = run.all(&facts);
+        let done = run.all(&mut facts);
         let capture = run.capture.take();
         mute::undo(&mutes, built)?;
         let (packets, lost_messages) = done?;
@@ -159,7 +161,8 @@ impl Engine {
     /// Loads a node's own rules, then the case's, then the table that switches tracing on.
     fn load(&mut self, request: &CaseRequest, node: &Node, here: &Built) -> Result<NodeFacts, Stop> {
         let tested = node.name == request.topology.tested;
-        let mut facts = NodeFacts { name: node.name.clone(), listing: Listing::default(), traced: false };
+        let mut facts =
+            NodeFacts { name: node.name.clone(), listing: Listing::default(), outline: None, traced: false };
         let beside = request.beside.iter().filter(|_| tested);
         let texts: Vec<_> = node.rules.iter().chain(tested.then_some(&request.ruleset)).chain(beside).collect();
         let own = node.rules.iter().count();
@@ -178,12 +181,22 @@ impl Engine {
             }
             // The tracer comes last of all, so that at equal priority its chains come first.
             let whole = if last { format!("{}\n\n{INET_TRACER}", prepared.text) } else { prepared.text.clone() };
-            let mode = if last { Mode::LoadAndList } else { Mode::Load };
+            let asks_few = !request.limits.all_rules && request.packets.len() <= FEW;
+            if is_tested && texts.len() == 1 && asks_few {
+                facts.outline = Outline::of(text.as_str(), &prepared);
+            }
+            let mode = match facts.outline {
+                _ if !last => Mode::Load,
+                Some(_) => Mode::LoadAndOutline,
+                None => Mode::LoadAndList,
+            };
             let answer = self.nft.run(mode, here.namespace.as_fd(), &whole)?;
             match answer {
                 Answer::Done(listing) if last => {
                     facts.listing = Listing::read(&listing, TRACER);
-                    facts.listing.locate(&sources);
+                    if facts.outline.is_none() {
+                        facts.listing.locate(&sources);
+                    }
                     facts.traced = true;
                 }
                 Answer::Done(_) => {}

@@ -208,7 +208,7 @@ class Watch:
         if kind == "rule":
             text, _, verdict = rest.rpartition("(verdict ")
             # nft shows what a counter held when it last read the ruleset.
-            text = re.sub(r"counter packets \d+ bytes \d+", "counter packets 0 bytes 0", " ".join(text.split()))
+            text = re.sub(r"counter packets \d+ bytes \d+", "counter", " ".join(text.split()))
             verdict = verdict.rstrip(") ")
         elif kind == "policy":
             verdict = verdict.split()[0]  # a mark may follow

@@ -20,7 +20,8 @@ unsafe extern "C" {
     fn nft_run_cmd_from_filename(ctx: *mut Opaque, name: *const c_char) -> c_int;
 }
 
-/// `NFT_CTX_OUTPUT_HANDLE`.
+/// `NFT_CTX_OUTPUT_STATELESS`, `NFT_CTX_OUTPUT_HANDLE`.
+const STATELESS: c_uint = 1 << 2;
 const HANDLES: c_uint = 1 << 3;
 
 /// A context: it belongs to the network namespace in which it was made.
@@ -44,10 +45,20 @@ impl Context {
         kept.then_some(context)
     }
 
-    /// Lists the ruleset with handles.
-    pub fn list(&mut self) -> Result<Vec<u8>, Vec<u8>> {
+    /// Lists the ruleset with handles, and what its counters and quotas came to when asked for.
+    pub fn list(&mut self, counts: bool) -> Result<Vec<u8>, Vec<u8>> {
         // SAFETY: the context is live, the text ends with NUL.
-        let done = unsafe { nft_run_cmd_from_buffer(self.0, c"list ruleset".as_ptr()) } == 0;
+        let done = unsafe {
+            nft_ctx_output_set_flags(self.0, if counts { HANDLES } else { HANDLES | STATELESS });
+            nft_run_cmd_from_buffer(self.0, c"list ruleset".as_ptr()) == 0
+        };
+        self.result(done)
+    }
+
+    /// Lists the chains, with hooks and handles, without rules.
+    pub fn list_chains(&mut self) -> Result<Vec<u8>, Vec<u8>> {
+        // SAFETY: the context is live, the text ends with NUL.
+        let done = unsafe { nft_run_cmd_from_buffer(self.0, c"list chains".as_ptr()) } == 0;
         self.result(done)
     }
 

@@ -7,13 +7,16 @@
 //! With `--drop` there is no user namespace around it, and its capabilities are the host's: it gives up all but those it loads rulesets with,
 //! and the child of each text all but `CAP_NET_ADMIN`, which does not lead out of the namespace it is in.
 //!
-//! Request: mode (1 byte: 1 load, 2 list, 3 both), length of the text (4 bytes, little endian), text; one descriptor. Answer: status
+//! Request: mode (1 byte: 1 load, 2 list with what counters came to, 3 load and list; 5 load with numbered rules, and list chains alone; 8
+//! list the rules that the text names), length of the text (4 bytes, little endian), text; one descriptor. Answer: status
 //! (1 byte: 0 done, 1 refused, 2 the parser crashed, 3 no context, 4 refused when some of it was loaded already, so the namespace was emptied,
 //! 5 the child took more memory than it may), length (4 bytes), listing or messages.
 
 mod library;
+mod messages;
 mod pieces;
 mod send;
+mod some;
 
 use std::{
     collections::VecDeque,
@@ -39,6 +42,11 @@ use nix::{
     unistd::{ForkResult, dup2_stdin, fork},
 };
 
+/// What is to be done, in the bits of a request's mode.
+const LOAD: u8 = 1;
+const LIST: u8 = 2;
+const OUTLINE: u8 = 4;
+const SOME: u8 = 8;
 /// Bytes of a text, and of an answer: the worker's own bound with room for what it adds.
 const BYTES: usize = (16 << 20) + (1 << 16);
 const ANSWER_BYTES: usize = 64 << 20;
@@ -129,16 +137,26 @@ fn answer_all(socket: &mut UnixStream, drops: bool) -> io::Result<More> {
         };
         held.keep(expected);
         let mut done = Ok(Vec::new());
-        if mode & 1 != 0 {
+        if mode & LOAD != 0 {
             dup2_stdin(&memory(&text)?)?;
+            send::number_rules(mode & OUTLINE != 0);
             done = context.load_standard_input();
+            send::number_rules(false);
         }
-        if mode & 2 != 0 && done.is_ok() {
+        if mode & LIST != 0 && done.is_ok() {
             if text.len() > LONG {
                 drop((context, text));
                 context = library::Context::new().ok_or_else(|| io::Error::other("cannot make a second context"))?;
             }
-            done = context.list();
+            done = context.list(mode & LOAD == 0);
+        } else if mode & OUTLINE != 0 && done.is_ok() {
+            done = context.list_chains();
+        } else if mode & SOME != 0 {
+            let wanted =
+                some::wanted(&text).ok_or_else(|| io::Error::other("cannot understand which rules to list"))?;
+            send::list_alone(Some(wanted));
+            done = context.list(false);
+            send::list_alone(None);
         }
         match done {
             Ok(listing) => put(socket, 0, &listing)?,

@@ -7,19 +7,10 @@
 
 use std::collections::BTreeMap;
 
-/// `NFNL_MSG_BATCH_BEGIN`, `NFNL_MSG_BATCH_END`.
-const BEGIN: u16 = 16;
-const END: u16 = 17;
-/// `NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_...`.
-const NEWCHAIN: u16 = 10 << 8 | 3;
-const NEWRULE: u16 = 10 << 8 | 6;
-const DELRULE: u16 = 10 << 8 | 8;
-const NEWSET: u16 = 10 << 8 | 9;
-const NEWSETELEM: u16 = 10 << 8 | 12;
-/// `NLM_F_ACK`.
-const ACK: u8 = 4;
-/// `struct nlmsghdr` and `struct nfgenmsg`.
-const HEADER: usize = 16 + 4;
+use crate::messages::{
+    ACK, BEGIN, DELRULE, END, HEADER, NEWCHAIN, NEWRULE, NEWSET, NEWSETELEM, attribute, attributes, kind, messages,
+    number,
+};
 
 /// A transaction in pieces. Their bytes are put together one by one: a transaction may have a hundred million.
 #[derive(Debug)]
@@ -141,48 +132,6 @@ fn sets_of_rule(message: &[u8]) -> Vec<u32> {
         number(attribute(attribute(expression, 2)?, which)?)
     };
     attributes(expressions).filter_map(of).collect()
-}
-
-/// Whole messages, each with its padding; none when the bytes are anything else.
-fn messages<'a>(parts: &[&'a [u8]]) -> Option<Vec<&'a [u8]>> {
-    let mut found = Vec::new();
-    for part in parts {
-        let mut bytes = *part;
-        while !bytes.is_empty() {
-            let length = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
-            if length < HEADER {
-                return None;
-            }
-            let (message, rest) = bytes.split_at_checked(length.next_multiple_of(4))?;
-            found.push(message);
-            bytes = rest;
-        }
-    }
-    Some(found)
-}
-
-/// Of a message that [`messages`] found.
-fn kind(message: &[u8]) -> u16 {
-    u16::from_ne_bytes([message[4], message[5]])
-}
-
-/// Attributes with their numbers, without the flags that share their field.
-fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let length = usize::from(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?));
-        let which = u16::from_ne_bytes(bytes.get(2..4)?.try_into().ok()?) & 0x3fff;
-        let content = bytes.get(4..length)?;
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((which, content))
-    })
-}
-
-fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
-    attributes(bytes).find(|(which, _)| *which == wanted).map(|(_, content)| content)
-}
-
-fn number(content: &[u8]) -> Option<u32> {
-    Some(u32::from_be_bytes(content.try_into().ok()?))
 }
 
 #[cfg(test)]

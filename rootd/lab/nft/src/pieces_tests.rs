@@ -1,25 +1,11 @@
 //! Transactions as libnftables writes them, and bytes that are none.
 
 use super::*;
+use crate::messages::with;
 
-/// A message with these attributes.
+/// A message with these attributes that is to be acknowledged.
 fn message(kind: u16, sequence: u32, attributes: &[Vec<u8>]) -> Vec<u8> {
-    let body: Vec<u8> = attributes.concat();
-    let mut bytes = ((HEADER + body.len()) as u32).to_ne_bytes().to_vec();
-    bytes.extend(kind.to_ne_bytes());
-    bytes.extend(5_u16.to_ne_bytes());
-    bytes.extend(sequence.to_ne_bytes());
-    bytes.extend([0; 8]);
-    bytes.extend(body);
-    bytes
-}
-
-fn with(which: u16, content: &[u8]) -> Vec<u8> {
-    let mut bytes = ((content.len() + 4) as u16).to_ne_bytes().to_vec();
-    bytes.extend(which.to_ne_bytes());
-    bytes.extend(content);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
+    crate::messages::message(kind, 5, sequence, 0, attributes)
 }
 
 fn set(sequence: u32, id: u32, flags: u32) -> Vec<u8> {

@@ -4,16 +4,24 @@
 //! nobody may in a user namespace; net.core.wmem_max bounds what may be asked for. So libnftables' transactions, when they are too long, are
 //! sent in pieces here. Nobody sees a sandbox between two pieces; what was loaded before a piece was refused, the caller removes
 //! ([`take_left`]).
+//!
+//! Here too rules get their numbers, and dumps of all rules become requests for some (`some.rs`).
 
 use std::{
-    ffi::{c_int, c_void},
+    ffi::{c_int, c_long, c_void},
     io,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use nix::libc;
 
-use crate::pieces::pieces;
+use crate::{
+    pieces::pieces,
+    some::{Wanted, numbered, request},
+};
 
 /// Bytes of the first piece: what every host allows that did not change net.core.wmem_max, since the kernel grants twice what is asked for
 /// (socket(7), SO_SNDBUF).
@@ -29,30 +37,107 @@ pub fn take_left() -> bool {
     LEFT.swap(false, Ordering::Relaxed)
 }
 
+/// Whether the rules of a transaction get numbers.
+static NUMBERS: AtomicBool = AtomicBool::new(false);
+
+/// From now on the rules of each transaction get numbers, or do not.
+pub fn number_rules(yes: bool) {
+    NUMBERS.store(yes, Ordering::Relaxed);
+}
+
+/// The rules that listings have, where they do not have all.
+static WANTED: Mutex<Option<Vec<Wanted>>> = Mutex::new(None);
+
+/// From now on listings have these rules alone, or all.
+pub fn list_alone(rules: Option<Vec<Wanted>>) {
+    *WANTED.lock().unwrap_or_else(PoisonError::into_inner) = rules;
+}
+
+/// Takes the place of the C library's sendto(2), by which libmnl sends requests.
+///
+/// # Safety
+/// As sendto(2): `length` bytes at `content` and `name_length` at `name` are readable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sendto(
+    socket: c_int,
+    content: *const c_void,
+    length: usize,
+    flags: c_int,
+    name: *const libc::sockaddr,
+    name_length: libc::socklen_t,
+) -> isize {
+    let wanted = WANTED.lock().unwrap_or_else(PoisonError::into_inner);
+    let some = wanted.as_ref().and_then(|wanted| {
+        // SAFETY: the caller's promise.
+        request(unsafe { std::slice::from_raw_parts(content.cast::<u8>(), length) }, wanted)
+    });
+    let (start, count) = some.as_ref().map_or((content, length), |some| (some.as_ptr().cast::<c_void>(), some.len()));
+    // SAFETY: the caller's promise, or bytes of ours that live until the call returns; the kernel checks each address.
+    let sent = unsafe { libc::syscall(libc::SYS_sendto, socket, start, count, flags, name, name_length) } as isize;
+    if sent < 0 { sent } else { length as isize }
+}
+
 /// Takes the place of the C library's sendmsg(2), for libnftables calls it by name: an executable's symbols come first.
 ///
 /// # Safety
 /// As sendmsg(2): `message` and all it names are readable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sendmsg(socket: c_int, message: *const libc::msghdr, flags: c_int) -> isize {
-    // SAFETY: the caller's promise; the kernel checks each address.
-    let sent = unsafe { libc::syscall(libc::SYS_sendmsg, socket, message, flags) } as isize;
-    if sent >= 0 || errno() != libc::EMSGSIZE {
-        return sent;
+    // SAFETY: the caller's promise.
+    let send = |message: *const libc::msghdr| unsafe { libc::syscall(libc::SYS_sendmsg, socket, message, flags) };
+    if !NUMBERS.load(Ordering::Relaxed) {
+        let sent = send(message) as isize;
+        // What the kernel has just read, and objected to nothing but its length.
+        return if sent < 0 && errno() == libc::EMSGSIZE {
+            unsafe { in_pieces(socket, message, flags, send) }
+        } else {
+            sent
+        };
     }
-    // SAFETY: the kernel has just read the same memory, and objected to nothing but its length.
-    let (parts, name) = unsafe {
+    // SAFETY: the caller's promise.
+    let whole = unsafe { numbered(&parts(message)) };
+    let Some(mut whole) = whole else { return send(message) as isize };
+    let mut part = libc::iovec { iov_base: whole.as_mut_ptr().cast::<c_void>(), iov_len: whole.len() };
+    // SAFETY: the caller's promise; a header is plain data.
+    let changed = libc::msghdr { msg_iov: &raw mut part, msg_iovlen: 1, ..unsafe { *message } };
+    let sent = send(&raw const changed) as isize;
+    // SAFETY: the header and what it names live until the call returns.
+    if sent < 0 && errno() == libc::EMSGSIZE {
+        unsafe { in_pieces(socket, &raw const changed, flags, send) }
+    } else {
+        sent
+    }
+}
+
+/// The parts of a message.
+///
+/// # Safety
+/// They are readable.
+unsafe fn parts<'a>(message: *const libc::msghdr) -> Vec<&'a [u8]> {
+    // SAFETY: the caller's promise.
+    unsafe {
         let parts = std::slice::from_raw_parts((*message).msg_iov, (*message).msg_iovlen as _);
-        let bytes = |part: &libc::iovec| std::slice::from_raw_parts(part.iov_base.cast::<u8>(), part.iov_len);
-        let name = std::slice::from_raw_parts((*message).msg_name.cast::<u8>(), (*message).msg_namelen as usize);
-        (parts.iter().map(bytes).collect::<Vec<&[u8]>>(), name)
+        parts.iter().map(|part| std::slice::from_raw_parts(part.iov_base.cast::<u8>(), part.iov_len)).collect()
+    }
+}
+
+/// Sends a message that is too long for the socket; how many bytes it has.
+///
+/// # Safety
+/// It and all it names are readable.
+unsafe fn in_pieces(
+    socket: c_int,
+    message: *const libc::msghdr,
+    flags: c_int,
+    whole: impl FnOnce(*const libc::msghdr) -> c_long,
+) -> isize {
+    // SAFETY: the caller's promise.
+    let (parts, name) = unsafe {
+        (parts(message), std::slice::from_raw_parts((*message).msg_name.cast::<u8>(), (*message).msg_namelen as usize))
     };
     let bytes: usize = parts.iter().map(|part| part.len()).sum();
     let granted = enlarge(socket, bytes);
-    let Some(pieces) = pieces(&parts, FIRST.min(granted), granted) else {
-        // SAFETY: as above.
-        return unsafe { libc::syscall(libc::SYS_sendmsg, socket, message, flags) } as isize;
-    };
+    let Some(pieces) = pieces(&parts, FIRST.min(granted), granted) else { return whole(message) as isize };
     for (number, piece) in pieces.each().enumerate() {
         let done = put(socket, name, &piece, flags).and_then(|()| is_accepted(socket));
         if !matches!(done, Ok(true)) {
@@ -97,7 +182,7 @@ fn put(socket: c_int, name: &[u8], piece: &[u8], flags: c_int) -> io::Result<()>
     // SAFETY: both slices live until the call returns.
     let sent = unsafe {
         let (to, length) = (name.as_ptr().cast::<libc::sockaddr>(), name.len() as libc::socklen_t);
-        libc::sendto(socket, piece.as_ptr().cast::<c_void>(), piece.len(), flags, to, length)
+        libc::syscall(libc::SYS_sendto, socket, piece.as_ptr().cast::<c_void>(), piece.len(), flags, to, length)
     };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -63,7 +63,7 @@ impl Drop for Reader {
 fn nft(text: &str) -> String {
     let file = std::env::temp_dir().join(format!("netengine-nft-large-{}", std::process::id()));
     fs::write(&file, text).expect("written");
-    let script = format!("nft -f {} && nft list ruleset", file.display());
+    let script = format!("nft -f {} && nft -s list ruleset", file.display());
     let output = Command::new("unshare").args(["--net", "sh", "-c", &script]).output().expect("unshare and nft run");
     fs::remove_file(&file).expect("there");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -117,6 +117,43 @@ fn pieces_make_the_ruleset_that_one_transaction_makes() {
     let (ours, theirs) = (without_handles(&listing), nft(&text));
     let differ = ours.lines().zip(theirs.lines()).position(|(ours, theirs)| ours != theirs);
     assert!(ours == theirs, "line {differ:?}");
+}
+
+#[test]
+fn rules_with_numbers_are_what_they_are_without_and_some_of_them_are_listed_alone() {
+    let text = ruleset(2_000) + "insert rule inet t i tcp dport 9 accept comment \"first\"\n";
+    let mut reader = Reader::start();
+    let (status, chains) = reader.ask(5, &text);
+    assert!(status == 0 && chains.contains("hook input") && !chains.contains("dport"), "{status}: {chains}");
+    let (_, numbered) = reader.ask(2, "");
+    let (_, plain) = Reader::start().ask(3, &text);
+    let without_counts = |listing: &str| without_handles(listing).replace(" packets 0 bytes 0", "");
+    let unnamed = |listing: String| {
+        listing
+            .lines()
+            .filter(|line| !line.trim().starts_with("packets 0"))
+            .map(|line| format!("{line}\n"))
+            .collect::<String>()
+    };
+    let (numbered_rules, plain) = (unnamed(without_counts(&numbered)), unnamed(without_counts(&plain)));
+    let differ = numbered_rules.lines().zip(plain.lines()).position(|(numbered, plain)| numbered != plain);
+    assert!(numbered_rules == plain, "line {differ:?}");
+    // Two rules by their handles, one of another table, and one that is not there.
+    let handle = |part: &str| {
+        let line = numbered.lines().find(|line| line.contains(part)).expect("a rule");
+        line.rsplit_once("# handle ").expect("a handle").1.to_owned()
+    };
+    let some = [("\"first\"", "1 t i"), ("tcp dport { 1001", "1 t i"), ("\t\taccept #", "2 after c")];
+    let asked: String = some.iter().map(|(part, chain)| format!("{chain} {}\n", handle(part))).collect();
+    let (status, listed) = reader.ask(8, &asked);
+    assert_eq!(status, 0, "{listed}");
+    let rules: Vec<&str> =
+        listed.lines().filter(|line| line.contains("accept #") || line.contains("accept comment")).collect();
+    assert_eq!(rules.len(), 3, "{rules:#?}");
+    assert!(some.iter().all(|(part, _)| listed.contains(part.trim())), "{listed}");
+    let (status, none) = reader.ask(8, "1 t i 999999\n");
+    assert!(status == 0 && none.contains("chain i {") && !none.contains("accept #"), "{status}: {none}");
+    assert_eq!(reader.ask(2, ""), (0, numbered), "a listing has all again");
 }
 
 #[test]

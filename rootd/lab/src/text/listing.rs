@@ -78,16 +78,8 @@ impl Listing {
 
     /// Whether conntrack sees packets of IPv4, and of IPv6: some rule for them asks it, which has the kernel track all of them.
     pub fn tracks(&self) -> [bool; 2] {
-        const ASKS: [&str; 5] = ["ct", "dnat", "snat", "masquerade", "redirect"];
-        let asks = |rule: &ListedRule| {
-            // Every other piece stands in quotes.
-            rule.text.split('"').step_by(2).any(|piece| piece.split_whitespace().any(|word| ASKS.contains(&word)))
-        };
-        let of = |families: [Family; 2]| {
-            let mut chains = self.rules.iter().filter(|((family, ..), _)| families.contains(family));
-            chains.any(|(_, rules)| rules.iter().any(asks))
-        };
-        [of([Family::Ip, Family::Inet]), of([Family::Ip6, Family::Inet])]
+        let families = self.rules.iter().filter(|(_, rules)| rules.iter().any(|rule| asks_conntrack(&rule.text)));
+        both(families.map(|((family, ..), _)| *family))
     }
 
     /// The ports that `tproxy` gives packets to: only a transparent socket gets them (ip(7), IP_TRANSPARENT).
@@ -117,6 +109,20 @@ impl Listing {
             }
         }
     }
+}
+
+/// Whether a rule asks conntrack.
+pub fn asks_conntrack(rule: &str) -> bool {
+    const ASKS: [&str; 5] = ["ct", "dnat", "snat", "masquerade", "redirect"];
+    // Every other piece stands in quotes.
+    rule.split('"').step_by(2).any(|piece| piece.split_whitespace().any(|word| ASKS.contains(&word)))
+}
+
+/// Whether IPv4 is among what tables of these families see, and IPv6.
+pub fn both(families: impl Iterator<Item = Family>) -> [bool; 2] {
+    families.fold([false; 2], |[ip, ip6], family| {
+        [ip || matches!(family, Family::Ip | Family::Inet), ip6 || matches!(family, Family::Ip6 | Family::Inet)]
+    })
 }
 
 /// `type filter hook input device "eth0" priority filter`, or `devices = { "eth0", "eth1" }`.

@@ -14,6 +14,8 @@ pub struct Prepared {
     pub text: String,
     /// The rules in the order of the text.
     pub rules: Vec<SourceRule>,
+    /// Some rule has a chain without a name inside.
+    pub nests: bool,
     /// Lines and columns, in the prepared text, of what was put in.
     inserted: Vec<(u32, u32)>,
 }
@@ -29,6 +31,8 @@ pub struct SourceRule {
     pub chain: String,
     /// Where it begins.
     pub from: Place,
+    /// Where it ends.
+    pub to: Place,
     /// Where in the chain it goes.
     pub slot: Slot,
 }
@@ -67,7 +71,7 @@ pub fn prepare(text: &str, tracer: &str) -> Result<Prepared, Refused> {
         let column = (byte - before.rfind('\n').map_or(0, |n| n + 1)) as u32 + 1;
         return Err(Refused { message: "a NUL byte in the ruleset".into(), line, column });
     }
-    let mut rules = Vec::new();
+    let (mut rules, mut nests) = (Vec::new(), false);
     let mut separators: Vec<Place> = Vec::new();
     let mut refused = None;
     scan(text, |event| match event {
@@ -83,7 +87,7 @@ pub fn prepare(text: &str, tracer: &str) -> Result<Prepared, Refused> {
             if by_brace && matches!(within, Some(Block::Chain(..) | Block::Anonymous | Block::SetLike)) {
                 separators.push(after(to));
             }
-            rules.extend(rule(within, words, from));
+            rules.extend(rule(within, words, (from, to)));
         }
         Event::Open { block: Block::Table(_, name), .. } if name == tracer && refused.is_none() => {
             let message = format!("the name {tracer:?} is taken by the lab");
@@ -91,6 +95,7 @@ pub fn prepare(text: &str, tracer: &str) -> Result<Prepared, Refused> {
         }
         Event::Open { .. } => {}
         Event::Close { block, to } => {
+            nests |= *block == Block::Anonymous;
             let rest = text[to.byte + 1..].trim_start_matches([' ', '\t', '\r']);
             let separated = rest.is_empty() || rest.starts_with(['\n', ';', '#', '\\']);
             if !separated && !matches!(block, Block::Elements | Block::Anonymous) {
@@ -113,7 +118,7 @@ pub fn prepare(text: &str, tracer: &str) -> Result<Prepared, Refused> {
         inserted.push((line, place.column + on_line));
     }
     prepared.push_str(&text[done..]);
-    Ok(Prepared { text: prepared, rules, inserted })
+    Ok(Prepared { text: prepared, rules, nests, inserted })
 }
 
 impl Prepared {
@@ -129,12 +134,13 @@ fn after(place: Place) -> Place {
     Place { line: place.line, column: place.column + 1, byte: place.byte + 1 }
 }
 
-fn rule(within: Option<&Block>, words: &[&str], from: Place) -> Option<SourceRule> {
+fn rule(within: Option<&Block>, words: &[&str], (from, to): (Place, Place)) -> Option<SourceRule> {
     let source = |(family, table, chain): (Family, &str, &str), slot| SourceRule {
         family,
         table: table.to_owned(),
         chain: chain.to_owned(),
         from,
+        to,
         slot,
     };
     let added = |words: &[&str], is_insert: bool| {

@@ -11,14 +11,20 @@ mod decide;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use netengine_lab_proto::{
     Connection, CtDirection, CtState, Delivery, Family, Hook, Hop, LinkName, NodeName, PacketOutcome, Reply, RuleRef,
 };
 use netengine_packet::{conntrack::Event, read::Packet, trace::Trace};
 
-use crate::text::Listing;
+use crate::text::{
+    Listing, Outline,
+    listing::{ChainKey, ListedRule},
+};
 
 pub use attribute::role;
 pub use connection::Known;
@@ -84,6 +90,8 @@ pub struct NodeFacts {
     pub name: NodeName,
     /// Its loaded ruleset.
     pub listing: Listing,
+    /// The listing has only rules that somebody asked for, and the text says where they stand.
+    pub outline: Option<Outline>,
     /// Its trace socket is read.
     pub traced: bool,
 }
@@ -119,8 +127,38 @@ impl Facts {
             }
         }
         let untraces = texts.values().any(|text| text.contains("nftrace"));
-        let tracks = nodes.get(tested).map_or([false; 2], |node| node.listing.tracks());
+        let of =
+            |node: &NodeFacts| node.outline.as_ref().map_or_else(|| node.listing.tracks(), |outline| outline.tracks);
+        let tracks = nodes.get(tested).map_or([false; 2], of);
         Self { nodes, tested, texts, untraces, tracks, tells_states: false, tracer }
+    }
+
+    /// The rules of the tested node that trace messages of a window name and that nobody has asked for yet.
+    pub fn unlisted(&self, window: &Window) -> BTreeSet<(ChainKey, u64)> {
+        if self.nodes.get(self.tested).is_none_or(|node| node.outline.is_none()) {
+            return BTreeSet::new();
+        }
+        let traced = window.seen.iter().filter_map(|seen| match seen {
+            Seen::Trace(node, trace) if *node == self.tested && trace.table != self.tracer => Some(trace),
+            _ => None,
+        });
+        let rules =
+            traced.filter_map(|trace| Some(((trace.family?, trace.table.clone(), trace.chain.clone()), trace.rule?)));
+        rules
+            .filter(|((family, table, _), rule)| {
+                !self.texts.contains_key(&(self.tested, *family, table.clone(), *rule))
+            })
+            .collect()
+    }
+
+    /// Learns of rules of the tested node.
+    pub fn learn(&mut self, rules: impl IntoIterator<Item = (ChainKey, ListedRule)>) {
+        for (chain, rule) in rules {
+            self.texts.insert((self.tested, chain.0, chain.1.clone(), rule.handle), rule.text.clone());
+            if let Some(node) = self.nodes.get_mut(self.tested) {
+                node.listing.rules.entry(chain).or_default().push(rule);
+            }
+        }
     }
 
     /// The tested node's name.

@@ -27,7 +27,10 @@ fn listing() -> Listing {
 }
 
 fn facts() -> Facts {
-    let node = |name: &str, listing| NodeFacts { name: NodeName::parse(name).expect("name"), listing, traced: true };
+    let node = |name: &str, listing| {
+        let name = NodeName::parse(name).expect("name");
+        NodeFacts { name, listing, outline: None, traced: true }
+    };
     Facts::new(vec![node("client", Listing::default()), node("fw", listing())], 1, TRACER)
 }
 

@@ -4,6 +4,7 @@ mod case;
 mod families;
 mod hostile;
 mod large;
+mod outline;
 mod reuse;
 mod truth;
 mod verdicts;

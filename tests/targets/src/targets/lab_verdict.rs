@@ -4,7 +4,7 @@
 //! stack, 3 conntrack messages; what is above 3 is the number of messages that were lost.
 
 use netengine_lab::{
-    text::{Listing, counters, prepare},
+    text::{Listing, Outline, counters, prepare},
     verdict::{Facts, NodeFacts, Seen, Sent, Window, judge},
 };
 use netengine_lab_proto::{LinkName, NodeName, PacketSpec, Transport, Verdict};
@@ -26,12 +26,14 @@ pub fn target(input: &[u8]) {
     if let Ok(text) = std::str::from_utf8(input) {
         if let Ok(prepared) = prepare(text, TRACER) {
             let _ = prepared.original(u32::MAX, u32::MAX);
+            let _ = Outline::of(text, &prepared);
         }
         let _ = Listing::read(text, TRACER);
     }
     let node = |name: &str, text: &str| NodeFacts {
         name: NodeName::parse(name).expect("a name"),
         listing: Listing::read(text, TRACER),
+        outline: None,
         traced: true,
     };
     let mut facts = Facts::new(vec![node("client", ""), node("fw", LISTING)], 1, TRACER);
