@@ -1,6 +1,6 @@
 //! Every construct of the firewall lab, judged twice: by `netengine test`, and by `lab_truth/judge.py`, which knows nothing of the engine: it
-//! builds the same network with iproute2, loads with `nft -f`, sends with scapy, and looks with sockets at the far ends and `nft monitor trace`.
-//! Needs Debian's python3-scapy, python3-yaml and nftables.
+//! builds the same network with iproute2, loads with `nft -f`, sends with scapy, and looks with tcpdump at the far ends and `nft monitor trace`.
+//! Needs Debian's python3-scapy, python3-yaml, tcpdump and nftables.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-"""The other judge of a suite: iproute2 builds, `nft -f` loads, scapy makes the packets, sockets at the far ends and `nft monitor trace` tell what
-became of each. Prints one line of JSON per case. Needs a user and network namespace of its own.
+"""The other judge of a suite: iproute2 builds, `nft -f` loads, scapy makes the packets, tcpdump at the far ends and `nft monitor trace` tell what
+became of each. Prints one line of JSON per case. Needs root, and a network namespace of its own.
 
 Usage: judge.py SUITE.yaml [QUIET_MS [CASE...]]
 """
@@ -34,6 +34,9 @@ def decide(sent, seen):
     texts = [text or "" for _, _, text, _ in trace]
     copied = any(" dup to " in f" {text}" for text in texts)
     delivered = seen["deliveries"][-1] if seen["deliveries"] else None
+    if copied:
+        # Who reads first of the packet and its copy is chance.
+        delivered = next((one for one in seen["deliveries"] if one["node"] == sent.home), delivered)
     if delivered is None and seen["answered"]:
         delivered = dict(node="fw", src=None, dst=None, sport=None, dport=None)
     if stop is not None:
@@ -126,7 +129,7 @@ def one(case, quiet):
         step = seen["trace"][step] if step is not None else None
         results.append(dict(verdict=verdict, delivered=delivered, errno=errno, chain=step and step[0], rule=step and step[2],
                             path=[f"{chain} {kind} {verdict}" for chain, kind, _, verdict in seen["trace"]]))
-    watch.monitor.kill()
+    watch.close()
     return dict(name=case["name"], load_error=None, packets=results)
 
 

@@ -1,9 +1,10 @@
-"""What can be seen of a packet from outside: frames at the far ends, what the tested node's own stack took, and `nft monitor trace`."""
+"""What can be seen of a packet from outside: frames at the far ends (tcpdump), what the tested node's own stack took, and `nft monitor trace`."""
 
 import os
 import re
 import select
 import socket
+import struct
 import subprocess
 import time
 
@@ -33,9 +34,42 @@ def tracer(rules):
     return text
 
 
+class Dump:
+    """tcpdump at an interface of the network namespace that is current: the frames that come in."""
+
+    def __init__(self, name):
+        words = ["tcpdump", "--immediate-mode", "-Z", "root", "-Q", "in", "-n", "-s", "0", "-U", "-w", "-", "-i", name]
+        self.program = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.text = b""
+
+    def ready(self):
+        """Waits until it listens."""
+        said = self.program.stderr.readline()
+        if b"listening on" not in said:
+            raise RuntimeError(f"tcpdump does not start: {said + self.program.stderr.read()}")
+        os.set_blocking(self.program.stdout.fileno(), False)
+        self.skip = 24  # the file's header
+
+    def fileno(self):
+        return self.program.stdout.fileno()
+
+    def frames(self):
+        """Those that it wrote since the last call, each after a header of 16 bytes (pcap-savefile(5))."""
+        self.text += self.program.stdout.read() or b""
+        if self.skip and len(self.text) >= self.skip:
+            self.text, self.skip = self.text[self.skip:], 0
+        while not self.skip and len(self.text) >= 16:
+            length, whole = struct.unpack_from("=II", self.text, 8)
+            if len(self.text) < 16 + length:
+                return
+            assert length == whole, "tcpdump has cut a frame off"
+            frame, self.text = self.text[16:16 + length], self.text[16 + length:]
+            yield frame
+
+
 class Watch:
     def __init__(self, net, rules, entries, listeners):
-        self.net, self.sniffers, self.raw, self.echoes, self.keep = net, {}, {}, {}, []
+        self.net, self.dumps, self.senders, self.raw, self.echoes, self.keep = net, {}, {}, {}, {}, []
         self.heard = {}  # by node, what came to it last
         # Who asked whom: an answer is not echoed again by the one that asked.
         self.asked = set()
@@ -46,9 +80,10 @@ class Watch:
             net.enter(called)
             for name, *_ in held["interfaces"]:
                 if called != "fw":
-                    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+                    self.dumps[Dump(name)] = called
+                    # Of no protocol: it sends, and gets nothing.
+                    s = self.senders[called, name] = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
                     s.bind((name, 0))
-                    self.sniffers[s] = (called, name)
             if listeners is not None and (called == "fw" or not net.silent):
                 self.listen(called, listeners, set(re.findall(r"tproxy[^\n]* to [^\n]*?:(\d+)", rules)))
         net.enter("fw")
@@ -74,6 +109,13 @@ class Watch:
                 raise RuntimeError("nft monitor trace does not start")
             time.sleep(0.002)
         self.text, self.headers = b"", {}
+        for dump in self.dumps:
+            dump.ready()
+
+    def close(self):
+        for program in [self.monitor, *(dump.program for dump in self.dumps)]:
+            program.kill()
+            program.wait()
 
     def open_raw(self, family, number):
         if (family, number) in self.raw.values() or number in (0, 255):
@@ -107,7 +149,7 @@ class Watch:
         """Sends it; gives the error that a local program got."""
         if sent.source != "fw":
             name = sent.entry.get("interface")
-            socks = [s for s, (called, link) in self.sniffers.items() if called == sent.source and name in (None, link)]
+            socks = [s for (called, link), s in self.senders.items() if called == sent.source and name in (None, link)]
             socks[0].send(bytes(sent.frame))
             return None
         v6 = isinstance(sent.packet, IPv6)
@@ -125,7 +167,7 @@ class Watch:
     def collect(self, sent, quiet):
         """All that comes until nothing came for `quiet` seconds: (deliveries, refused, answered, trace)."""
         seen = dict(deliveries=[], refused=False, answered=False, trace=[])
-        fds = [*self.sniffers, *self.raw, *self.echoes, self.monitor.stdout]
+        fds = [*self.dumps, *self.raw, *self.echoes, self.monitor.stdout]
         deadline = time.monotonic() + 10
         while True:
             if time.monotonic() > deadline:
@@ -139,8 +181,11 @@ class Watch:
                     *lines, self.text = self.text.split(b"\n")
                     for line in lines:
                         self.traced(sent, line.decode(errors="replace"), seen)
-                elif s in self.sniffers:
-                    self.framed(sent, s, seen)
+                elif s in self.dumps:
+                    if s.program.poll() is not None:
+                        raise RuntimeError("tcpdump has ended")
+                    for frame in s.frames():
+                        self.framed(sent, self.dumps[s], frame, seen)
                 elif s in self.raw:
                     self.received(sent, s, seen)
                 else:
@@ -154,12 +199,10 @@ class Watch:
         except OSError:
             pass  # the rules forbid the answer
 
-    def framed(self, sent, s, seen):
-        data, where = s.recvfrom(65536)
-        packet = packets.read(data)
-        if packet is None or where[2] == socket.PACKET_OUTGOING:
+    def framed(self, sent, called, frame, seen):
+        packet = packets.read(frame)
+        if packet is None:
             return
-        called = self.sniffers[s][0]
         if TCP in packet or UDP in packet:
             self.heard[called] = packet
         if packets.same(sent, packet):

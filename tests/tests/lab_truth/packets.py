@@ -32,7 +32,7 @@ class Sent:
     """What is sent: the node it leaves from, and its bytes from the IP (or ARP) header on."""
 
     def __init__(self, entry, topology, number):
-        self.entry, self.mark = entry, entry.get("mark")
+        self.entry, self.mark, self.home = entry, entry.get("mark"), None
         nonce = 0x4000 + number
         if "frame" in entry:
             self.frame = Ether(bytes.fromhex(entry["frame"].replace(" ", "").replace(":", "")))
@@ -54,6 +54,8 @@ class Sent:
             head = IP(src=src, dst=dst, id=nonce, ttl=ttl, tos=dscp)
             if entry.get("ip_options"):
                 head.options = [IPOption(content(entry["ip_options"]))]
+        # Who has the address that it is for, if anybody.
+        self.home = next((n for n in topology for i in topology[n]["interfaces"] for a in i[2] if a.split("/")[0] == dst), None)
         self.packet = self.fragment(head, self.transport(entry, v6, number), entry.get("fragment"))
         self.packet = type(self.packet)(bytes(self.packet))
         macs = {i[0]: i[1] for i in topology[self.source]["interfaces"]}
