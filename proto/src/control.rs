@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Version of this interface; a worldd started by an older release keeps serving and says so.
-pub const CONTROL_VERSION: u16 = 3;
+pub const CONTROL_VERSION: u16 = 4;
 
 /// What userd asks of a worldd, a gateway's services or a prober.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,10 +23,12 @@ pub const CONTROL_VERSION: u16 = 3;
 pub enum ControlRequest {
     /// Who are you?
     Hello,
-    /// Serve this, and only this. Idempotent; answered when the services serve or have failed (worldd, gateway).
+    /// Serve this, and only this. Idempotent; answered as `Summary` is, when the services serve or have failed (worldd, gateway).
     Apply(Box<Desired>),
     /// How is each service?
     Health,
+    /// Which services do not serve? Answered by a [`Health`] with these alone, and without what is for other worlds.
+    Summary,
     /// Run these live checks from where you are (prober only).
     Probe(ProbeRequest),
     /// The certificates that were issued, newest first (worldd only).
@@ -53,7 +55,7 @@ pub enum ControlReply {
         /// `worldd`, `gateway` or `prober`.
         role: String,
     },
-    /// To `Apply` and `Health`.
+    /// To `Apply`, `Health` and `Summary`.
     Health(Health),
     /// To `Probe`, one result per probe, in order.
     Probed(Vec<ProbeResult>),

@@ -123,7 +123,7 @@ impl Control {
         }
     }
 
-    /// Has worldd serve this, and only this.
+    /// Has worldd serve this, and only this; answered as [`Self::summary`] is.
     ///
     /// # Errors
     /// [`ControlError`]
@@ -137,6 +137,14 @@ impl Control {
     /// [`ControlError`]
     pub async fn health(&mut self) -> Result<Health, ControlError> {
         self.health_of(&ControlRequest::Health, REQUEST_TIME).await
+    }
+
+    /// Which services do not serve: these alone are told, and nothing that is for other worlds.
+    ///
+    /// # Errors
+    /// [`ControlError`]
+    pub async fn summary(&mut self) -> Result<Health, ControlError> {
+        self.health_of(&ControlRequest::Summary, REQUEST_TIME).await
     }
 
     async fn health_of(&mut self, request: &ControlRequest, time: Duration) -> Result<Health, ControlError> {

@@ -47,8 +47,9 @@ async fn serve_one(
             ControlRequest::Apply(new) => {
                 fake.lock().applied.insert((world, kind), (*new).clone());
                 *desired.lock().expect("not poisoned") = *new;
-                ControlReply::Health(health(&desired, kind, &fake))
+                ControlReply::Health(summary_of(health(&desired, kind, &fake)))
             }
+            ControlRequest::Summary => ControlReply::Health(summary_of(health(&desired, kind, &fake))),
             ControlRequest::Health => ControlReply::Health(health(&desired, kind, &fake)),
             ControlRequest::Probe(request) => {
                 let broken = fake.lock().broken.clone();
@@ -97,6 +98,11 @@ pub fn trust() -> Trust {
         certificates: Bounded::new(vec![certificate]).expect("one"),
         dns_root: Bounded::new(vec![anchor]).expect("one"),
     }
+}
+
+fn summary_of(mut health: Health) -> Health {
+    health.services.retain(|service| !service.serving);
+    Health { zones: Vec::new(), issuers: Vec::new(), ..health }
 }
 
 fn health(desired: &Mutex<Desired>, kind: ProcessKind, fake: &FakeRoot) -> Health {

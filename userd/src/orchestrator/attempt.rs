@@ -10,20 +10,20 @@ use std::{
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use netengine_proto::{
     api::{Problem, ProblemKind},
-    control::Health,
     ids::CallKey,
-    root::HeldProcess,
+    root::{Change, HeldProcess},
     trust::Trust,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Orchestrator, check,
+    Orchestrator,
+    check::{self, Client},
     ends::Relied,
     failure::AttemptError,
     prober,
-    processes::{self, Part},
+    processes::{self, Depth, Part},
 };
 use crate::{
     decide::WorldRef,
@@ -34,6 +34,7 @@ use crate::{
         steps::{self, Observed, Step, StepKind},
     },
     problem::problem,
+    root_link::RootLinkError,
     store::{
         StoreError,
         operations::{Operation, Success},
@@ -114,14 +115,16 @@ pub(super) struct Attempt<'a> {
     /// Write steps down, with stored keys. An undo does not: its calls are idempotent by themselves.
     pub is_recorded: bool,
     pub stop: Stop,
-    /// What worldd said last: what its clients are to trust, and what other worlds may use.
-    pub said: Mutex<Health>,
+    /// What worldd said last that its clients are to trust.
+    pub said: Mutex<Trust>,
     /// The processes it relies on.
     pub relied: Relied,
     /// The keys that the router's services were told, once they were.
     pub told: Mutex<Option<Trust>>,
     /// A look at the world that was begun while the target was drawn up.
     pub looking: Mutex<Option<Looking>>,
+    /// What will ask in the check, as soon as it runs.
+    pub client: Mutex<Option<Client>>,
 }
 
 /// A look that goes on by itself; it changes nothing, so it may be left alone.
@@ -162,9 +165,8 @@ impl Attempt<'_> {
             substrate.millis = Some(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
         }
         let peers = self.target.peers.clone();
-        let Health { trust, zones, issuers, .. } = self.said.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (phases, services) = (checked.phases, checked.services);
-        Ok(Success { phases, services, trust, peers, zones, issuers })
+        let check::Checked { phases, services, zones, issuers } = checked;
+        Ok(Success { phases, services, trust: self.trust(), peers, zones, issuers })
     }
 
     async fn once(&self, is_again: bool) -> Result<check::Checked, AttemptError> {
@@ -176,7 +178,7 @@ impl Attempt<'_> {
         let looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner).take();
         let seen = match looking {
             Some(looking) => looking.await.map_err(|_| internal("the look at the world failed"))??,
-            None => look(self.orchestrator, self.world()).await?,
+            None => look(self.orchestrator, self.world(), Depth::Summary, None).await?,
         };
         let (observed, processes) = seen.beside(self.before);
         let parts = [
@@ -191,17 +193,23 @@ impl Attempt<'_> {
             }
         }
         if let Some(health) = &observed.worldd.health {
-            self.learn(health);
+            self.learn(&health.trust);
         }
         let steps = steps::plan(self.target, &observed, self.is_unsure || is_again);
-        let is_changing = steps.iter().any(|step| step.kind != StepKind::Check);
+        let is_changing = steps.iter().any(|step| step.kind.is_change());
         let keys = if is_changing { self.keys(&steps).await? } else { BTreeMap::new() };
         let is_started = steps.iter().any(|step| step.kind == StepKind::Worldd);
         let same = !is_started && self.before.is_some_and(|before| self.target.differs_in_ands_only(before));
         let extent = if is_changing && !same { Extent::Up } else { Extent::Again };
-        let seen = (!is_changing).then_some(observed);
-        let checked = self.run_graph(&steps, &keys, extent, seen).await?;
-        checked.ok_or_else(|| internal("the check did not run").into())
+        let seen = (!is_changing).then_some(observed.drift);
+        let checked = self.run_graph(&steps, &keys, extent, seen).await;
+        let left = self.client.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(client) = left
+            && let Err(problem) = client.end(self.orchestrator, self.world()).await
+        {
+            tracing::warn!(operation = %self.operation.id, cause = problem.cause, "cannot end a prober");
+        }
+        checked?.ok_or_else(|| internal("the check did not run").into())
     }
 
     /// After a failure: a process that was relied on and is not there, which may be the reason.
@@ -216,7 +224,7 @@ impl Attempt<'_> {
         let (root, world) = (self.orchestrator.root(), self.world());
         let processes = root.list_processes(world.id, world.owner).await.ok()?;
         for part in self.relied.parts() {
-            if processes::see(self.orchestrator, world, part, &processes).await.health.is_none() {
+            if processes::see(self.orchestrator, world, part, &processes, Depth::Summary).await.health.is_none() {
                 return Some(part);
             }
         }
@@ -239,11 +247,11 @@ impl Attempt<'_> {
 
     /// What worldd said last that its clients are to trust.
     fn trust(&self) -> Trust {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).trust.clone()
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn learn(&self, health: &Health) {
-        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = health.clone();
+    fn learn(&self, trust: &Trust) {
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = trust.clone();
     }
 
     /// Tells the router's services what to serve, and whom to trust as far as is known.
@@ -256,7 +264,7 @@ impl Attempt<'_> {
     }
 
     async fn keys(&self, steps: &[Step]) -> Result<BTreeMap<StepKind, CallKey>, AttemptError> {
-        let steps = steps.iter().filter(|step| step.kind != StepKind::Check);
+        let steps = steps.iter().filter(|step| step.kind.is_change());
         if !self.is_recorded {
             return Ok(steps.map(|step| (step.kind, ids::call_key())).collect());
         }
@@ -275,7 +283,7 @@ impl Attempt<'_> {
         steps: &[Step],
         keys: &BTreeMap<StepKind, CallKey>,
         extent: Extent,
-        seen: Option<Observed>,
+        mut drift: Option<Vec<Change>>,
     ) -> Result<Option<check::Checked>, AttemptError> {
         let mut waiting: Vec<&Step> = steps.iter().collect();
         let mut done: Vec<StepKind> = Vec::new();
@@ -304,8 +312,8 @@ impl Attempt<'_> {
                 waiting = rest;
                 let ready: Vec<&Step> = ready;
                 for step in ready {
-                    let (key, seen) = (keys.get(&step.kind).copied(), seen.clone());
-                    running.push(Box::pin(async move { (step.kind, self.run_step(step, key, extent, seen).await) }));
+                    let (key, drift) = (keys.get(&step.kind).copied(), drift.clone());
+                    running.push(Box::pin(async move { (step.kind, self.run_step(step, key, extent, drift).await) }));
                 }
             }
             tokio::select! {
@@ -319,7 +327,11 @@ impl Attempt<'_> {
                 ended = running.next(), if !running.is_empty() => match ended {
                     None => {}
                     Some((kind, Ok(result))) => {
-                        if kind != StepKind::Check && self.is_recorded && failed.is_none() {
+                        if kind == StepKind::Network {
+                            // rootd answers when it sees no difference any more.
+                            drift = Some(Vec::new());
+                        }
+                        if kind.is_change() && self.is_recorded && failed.is_none() {
                             unwritten.push_back((kind, result.changes));
                         }
                         checked = result.checked.or(checked);
@@ -342,7 +354,7 @@ impl Attempt<'_> {
         step: &Step,
         key: Option<CallKey>,
         extent: Extent,
-        seen: Option<Observed>,
+        drift: Option<Vec<Change>>,
     ) -> Result<StepResult, AttemptError> {
         let key = key.unwrap_or_else(ids::call_key);
         let (orchestrator, world) = (self.orchestrator, self.world());
@@ -379,12 +391,18 @@ impl Attempt<'_> {
             }
             StepKind::Services => {
                 let applied = processes::apply(orchestrator, world, Part::Worldd, &self.target.desired);
-                self.learn(&self.interrupt(applied).await?);
+                self.learn(&self.interrupt(applied).await?.trust);
                 Ok(StepResult { changes: planned, checked: None })
             }
             StepKind::Resolver => {
                 self.tell_resolver().await?;
                 Ok(StepResult { changes: planned, checked: None })
+            }
+            StepKind::Prober => {
+                let client = Client::start(orchestrator, world, (self.target, self.before), extent);
+                let client = self.interrupt(async { Ok(client.await?) }).await?;
+                *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(client);
+                Ok(StepResult { changes: 0, checked: None })
             }
             StepKind::Check => {
                 // worldd's keys may be others now than when the resolver was told.
@@ -392,9 +410,10 @@ impl Attempt<'_> {
                 if told.is_some_and(|told| told != self.trust()) {
                     self.tell_resolver().await?;
                 }
-                let targets = (self.target, self.before);
-                let checked = check::check(orchestrator, world, targets, self.trust(), extent, seen);
-                // The prober it starts is ended by rootd with the world, or by the next attempt; nothing else is changed.
+                let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let client = client.ok_or_else(|| internal("the client of the live checks is missing"))?;
+                let checked = check::check(orchestrator, world, self.target, self.trust(), client, drift);
+                // Its prober is ended by rootd with the world, or by the next attempt; nothing else is changed.
                 Ok(StepResult { changes: 0, checked: Some(self.interrupt(checked).await?) })
             }
         }
@@ -410,13 +429,13 @@ fn internal(cause: &str) -> Problem {
     problem(ProblemKind::Failed, "", cause, "this is a defect of NetEngine; please report it")
 }
 
-/// Looks at a world: its kernel objects, its worldd and its router's services. `before` is its target, when it was up.
+/// Looks at a world: its kernel objects, its worldd and all that its services tell, its router's services. `before` is its target, when it was up.
 pub(super) async fn observe(
     orchestrator: &Orchestrator,
     world: &WorldRef,
     before: Option<&Target>,
 ) -> Result<Observed, Problem> {
-    Ok(look(orchestrator, world).await?.beside(before).0)
+    Ok(look(orchestrator, world, Depth::Whole, None).await?.beside(before).0)
 }
 
 /// What was seen of a world, whatever it should be.
@@ -431,24 +450,35 @@ pub(super) struct Look {
 
 impl Look {
     /// The same of a world whose target was `before`, and its processes.
-    fn beside(self, before: Option<&Target>) -> (Observed, Vec<HeldProcess>) {
+    pub(super) fn beside(self, before: Option<&Target>) -> (Observed, Vec<HeldProcess>) {
         let applied = before.filter(|_| self.is_held).map(|target| target.network.clone());
         (Observed { applied, ..self.observed }, self.processes)
     }
 }
 
-/// Looks at a world.
-pub(super) async fn look(orchestrator: &Orchestrator, world: &WorldRef) -> Result<Look, Problem> {
+/// Looks at a world. With `drift`, its network was seen already and differs by that.
+pub(super) async fn look(
+    orchestrator: &Orchestrator,
+    world: &WorldRef,
+    depth: Depth,
+    drift: Option<Vec<Change>>,
+) -> Result<Look, Problem> {
     let root = orchestrator.root();
-    let (network, processes) =
-        tokio::join!(root.observe_network(world.id, world.owner, false), root.list_processes(world.id, world.owner));
-    let Some(network) = network.map_err(|error| error.problem(""))? else { return Ok(Look::default()) };
+    let observing = async {
+        match drift {
+            Some(drift) => Ok(Some(drift)),
+            None => Ok(root.observe_network(world.id, world.owner, false).await?.map(|network| network.drift)),
+        }
+    };
+    let (drift, processes) = tokio::join!(observing, root.list_processes(world.id, world.owner));
+    let drift = drift.map_err(|error: RootLinkError| error.problem(""))?;
+    let Some(drift) = drift else { return Ok(Look::default()) };
     let processes = processes.map_err(|error| error.problem(""))?;
     let (worldd, gateway, uplink) = tokio::join!(
-        processes::see(orchestrator, world, Part::Worldd, &processes),
-        processes::see(orchestrator, world, Part::Gateway, &processes),
-        processes::see(orchestrator, world, Part::Uplink, &processes)
+        processes::see(orchestrator, world, Part::Worldd, &processes, depth),
+        processes::see(orchestrator, world, Part::Gateway, &processes, depth),
+        processes::see(orchestrator, world, Part::Uplink, &processes, depth)
     );
-    let observed = Observed { applied: None, drift: network.drift, worldd, gateway, uplink };
+    let observed = Observed { applied: None, drift, worldd, gateway, uplink };
     Ok(Look { observed, processes, is_held: true })
 }

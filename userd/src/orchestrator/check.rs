@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use netengine_proto::{
     api::{PhaseState, PhaseStatus, Problem, ProblemKind, ServiceState, ServiceStatus},
-    control::Health,
+    control::{Delegation, Health, IssuerKeys},
     limits,
     root::Change,
     trust::Trust,
 };
+use tokio::sync::OwnedMutexGuard;
 
 use super::{
     Orchestrator,
+    attempt::look,
     failure::{AttemptError, Failed},
-    prober::{self, Asking, At, Outcome},
-    processes::{self, Part},
+    prober::{self, Asking, At, Outcome, Prober},
+    processes::{self, Depth, Part},
 };
 use crate::{
     decide::WorldRef,
@@ -23,8 +25,8 @@ use crate::{
         Target,
         diff::describe,
         phases, portal,
-        probes::{self, Extent},
-        steps::{self, Observed},
+        probes::{self, Extent, Planned},
+        steps,
     },
     problem::problem,
 };
@@ -38,48 +40,81 @@ pub(super) struct Checked {
     /// All phases, each done or skipped.
     pub phases: Vec<PhaseStatus>,
     pub services: Vec<ServiceStatus>,
+    /// What other worlds may use.
+    pub zones: Vec<Delegation>,
+    pub issuers: Vec<IssuerKeys>,
 }
 
-/// Checks a world, `before` being what it was when it was last up. `seen` is an observation that nothing has changed since; without one
-/// everything was changed.
+/// The client of a check that is to come, and the turn to make it.
+pub(super) struct Client {
+    _turn: OwnedMutexGuard<()>,
+    /// None where nothing is to be asked.
+    prober: Option<Prober>,
+    planned: Vec<Planned>,
+}
+
+impl Client {
+    /// Starts what the check of this target needs, `before` being what the world was when it was last up.
+    pub(super) async fn start(
+        orchestrator: &Orchestrator,
+        world: &WorldRef,
+        (target, before): (&Target, Option<&Target>),
+        extent: Extent,
+    ) -> Result<Self, Problem> {
+        let turn = orchestrator.probing(world.id).lock_owned().await;
+        let planned = probes::probes(target, before, extent);
+        let prober = match planned.is_empty() {
+            true => None,
+            false => Some(Prober::start(orchestrator, world, &At::core(target)).await?),
+        };
+        Ok(Self { _turn: turn, prober, planned })
+    }
+
+    /// Ends it unasked.
+    pub(super) async fn end(self, orchestrator: &Orchestrator, world: &WorldRef) -> Result<(), Problem> {
+        match self.prober {
+            Some(prober) => prober.end(orchestrator, world).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Checks a world. `drift` is what rootd saw of its network since anything was changed there; without it, rootd is asked.
 pub(super) async fn check(
     orchestrator: &Orchestrator,
     world: &WorldRef,
-    (target, before): (&Target, Option<&Target>),
+    target: &Target,
     trust: Trust,
-    extent: Extent,
-    seen: Option<Observed>,
+    client: Client,
+    drift: Option<Vec<Change>>,
 ) -> Result<Checked, AttemptError> {
-    let observing = async {
-        match seen {
-            Some(seen) => Ok(seen),
-            None => super::attempt::observe(orchestrator, world, Some(target)).await,
+    let observing = look(orchestrator, world, Depth::Whole, drift);
+    let asking = Asking { settle: SETTLE_TIME, at_once: limits::PROBES, told: &|_| {} };
+    let Client { _turn, prober, planned } = client;
+    let probing = async {
+        match prober {
+            Some(prober) => prober.run(orchestrator, world, trust.clone(), planned, asking).await,
+            None => Ok(Vec::new()),
         }
     };
-    let turn = orchestrator.probing(world.id);
-    let _turn = turn.lock().await;
-    // The prober first: rootd does one thing at a time to a world, and the prober starts up while rootd looks.
-    let asking = Asking { settle: SETTLE_TIME, at_once: limits::PROBES, told: &|_| {} };
-    let at = At::core(target);
-    let planned = probes::probes(target, before, extent);
-    let probing = prober::run(orchestrator, world, &at, trust.clone(), planned, asking);
     let (probed, observed) = tokio::join!(probing, observing);
-    let observed = observed?;
+    let (observed, _) = observed?.beside(None);
     if let Some(first) = observed.drift.first() {
         return Err(drifted(&observed.drift, first).into());
     }
     let worldd = observed.worldd.health;
-    let worldd = worldd.ok_or_else(|| processes::not_there(Part::Worldd, "it is not healthy"))?;
-    if !steps::serves(&target.desired.revision, target.desired.ntp.as_ref(), &worldd) {
+    let mut worldd = worldd.ok_or_else(|| processes::not_there(Part::Worldd, "it is not healthy"))?;
+    if !steps::serves(&target.desired.revision, &worldd) {
         return Err(processes::not_serving(Part::Worldd, &worldd));
     }
+    let (zones, issuers) = (std::mem::take(&mut worldd.zones), std::mem::take(&mut worldd.issuers));
     let mut health = vec![worldd];
     if target.has_gateway() {
         let gateway = observed.gateway.health.ok_or_else(|| {
             let missing = processes::not_there(Part::Gateway, "it is not healthy");
             AttemptError::failed(missing, phases::NAMES_RESOLVE)
         })?;
-        if !steps::serves(&target.gateway_revision(&trust), target.gateway_ntp().as_ref(), &gateway) {
+        if !steps::serves(&target.gateway_revision(&trust), &gateway) {
             return Err(processes::not_serving(Part::Gateway, &gateway));
         }
         health.push(gateway);
@@ -97,7 +132,7 @@ pub(super) async fn check(
     }
     let mut services = services(&health);
     services.extend(uplink(target));
-    Ok(Checked { phases, services })
+    Ok(Checked { phases, services, zones, issuers })
 }
 
 /// Each phase by what its checks saw.

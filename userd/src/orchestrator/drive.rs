@@ -11,6 +11,7 @@ use super::{
     attempt::{Attempt, Looking, Stop, look},
     ends::Relied,
     failure::{AttemptError, Failed, broken_phases},
+    processes::Depth,
 };
 use crate::{
     ids,
@@ -86,7 +87,7 @@ async fn drive_up(
     // It takes its time in rootd, and changes nothing.
     let looking = (!operation.undoing).then(|| {
         let (orchestrator, world) = (orchestrator.clone(), operation.world.clone());
-        tokio::spawn(async move { look(&orchestrator, &world).await })
+        tokio::spawn(async move { look(&orchestrator, &world, Depth::Summary, None).await })
     });
     let stored = orchestrator.store().load(&operation.world).await?;
     let verb = if operation.kind == Kind::Repair { "repair" } else { "start" };
@@ -141,11 +142,23 @@ async fn attempt(
     let target = complete(orchestrator, operation, draft, None).await?;
     let stop = Stop { cancel, deadline: operation.deadline };
     let (target, is_unsure) = (&target, operation.kind == Kind::Repair || operation.resumed);
-    let (said, told, looking) = (Mutex::default(), Mutex::default(), Mutex::new(looking));
+    let (said, told, looking, client) = (Mutex::default(), Mutex::default(), Mutex::new(looking), Mutex::default());
     let relied = Relied::new(orchestrator.0.ends.listen(operation.world.id));
     let is_recorded = true;
-    let attempt =
-        Attempt { orchestrator, operation, target, before, is_unsure, is_recorded, stop, said, relied, told, looking };
+    let attempt = Attempt {
+        orchestrator,
+        operation,
+        target,
+        before,
+        is_unsure,
+        is_recorded,
+        stop,
+        said,
+        relied,
+        told,
+        looking,
+        client,
+    };
     attempt.run().await
 }
 
@@ -239,11 +252,24 @@ async fn restore(orchestrator: &Orchestrator, operation: &Operation, before: &Ta
     let (spec, peers) = (before.spec.clone(), Some(before.peers.clone()));
     let draft = draft_of(orchestrator, operation, spec, before.up_to).await?;
     let target = &complete(orchestrator, operation, draft, peers).await?;
-    let (stop, said, told, looking) = (Stop::never(), Mutex::default(), Mutex::default(), Mutex::default());
+    let (said, told, looking, client) = (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
+    let stop = Stop::never();
     let relied = Relied::new(orchestrator.0.ends.listen(operation.world.id));
     let (before, is_unsure, is_recorded) = (None, true, false);
-    let attempt =
-        Attempt { orchestrator, operation, target, before, is_unsure, is_recorded, stop, said, relied, told, looking };
+    let attempt = Attempt {
+        orchestrator,
+        operation,
+        target,
+        before,
+        is_unsure,
+        is_recorded,
+        stop,
+        said,
+        relied,
+        told,
+        looking,
+        client,
+    };
     attempt.run().await
 }
 

@@ -232,7 +232,7 @@ pub(super) async fn whats_wrong(
             Some("its zones or issuers have other keys".to_owned())
         }
         // New keys of the world reach its resolver and its vantage hosts by the same way.
-        Ok(observed) if steps::plan(&target, &observed, false).len() > 1 => {
+        Ok(observed) if steps::plan(&target, &observed, false).iter().any(|step| step.kind.is_change()) => {
             Some("its services serve something else than asked".to_owned())
         }
         Ok(_) if state == WorldState::Degraded => Some(stored.detail),

@@ -1,10 +1,11 @@
 //! The live checks' client in a vantage host: started, asked, ended. What it reports is what a client there saw.
 
-use std::{net::IpAddr, path::Path, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use netengine_proto::{
     api::{Problem, ProblemKind},
     control::{Fault, Probe, ProbeRequest, ProbeResult},
+    ids::ProcessId,
     names::HostName,
     root::{ProcessKind, Program},
     trust::Trust,
@@ -79,17 +80,97 @@ pub(super) async fn run(
     if planned.is_empty() {
         return Ok(Vec::new());
     }
-    let root = orchestrator.root();
-    let program = Program::Prober(at.host.clone());
-    let started = root.start_program(ids::call_key(), world.id, world.owner, &program).await;
-    let process = started.map_err(|error| error.problem(""))?;
-    let path = control::prober_socket(orchestrator.worlds_dir(), world.id, &at.host);
-    let outcomes = ask(&path, at, trust, planned, asking).await;
-    // Whatever came of it, the prober is gone before the check is over.
-    let stopped = root.stop_process(world.id, world.owner, process).await;
-    let outcomes = outcomes?;
-    stopped.map_err(|error| error.problem(""))?;
-    Ok(outcomes)
+    Prober::start(orchestrator, world, at).await?.run(orchestrator, world, trust, planned, asking).await
+}
+
+/// A client of live checks that runs.
+pub(super) struct Prober {
+    process: ProcessId,
+    host: HostName,
+    resolvers: Vec<IpAddr>,
+    /// It lives as long as this is open.
+    control: Control,
+}
+
+impl Prober {
+    /// Starts one; it listens when this returns. To be ended by [`Self::run`] or [`Self::end`].
+    pub(super) async fn start(orchestrator: &Orchestrator, world: &WorldRef, at: &At) -> Result<Self, Problem> {
+        let At { host, resolvers } = at;
+        let program = Program::Prober(host.clone());
+        let root = orchestrator.root();
+        let started = root.start_program(ids::call_key(), world.id, world.owner, &program).await;
+        let process = started.map_err(|error| error.problem(""))?;
+        let path = control::prober_socket(orchestrator.worlds_dir(), world.id, host);
+        match Control::connect_started(&path).await {
+            Ok(control) => Ok(Self { process, host: host.clone(), resolvers: resolvers.clone(), control }),
+            Err(error) => {
+                let stopped = root.stop_process(world.id, world.owner, process).await;
+                stopped.map_err(|error| error.problem(""))?;
+                Err(broken(host, &error))
+            }
+        }
+    }
+
+    /// Has it make live checks, and ends it.
+    pub(super) async fn run(
+        mut self,
+        orchestrator: &Orchestrator,
+        world: &WorldRef,
+        trust: Trust,
+        planned: Vec<Planned>,
+        asking: Asking<'_>,
+    ) -> Result<Vec<Outcome>, Problem> {
+        let outcomes = self.ask(trust, planned, asking).await;
+        // Whatever came of it, the prober is gone before the check is over.
+        let ended = self.end(orchestrator, world).await;
+        let outcomes = outcomes?;
+        ended?;
+        Ok(outcomes)
+    }
+
+    /// Ends it.
+    pub(super) async fn end(self, orchestrator: &Orchestrator, world: &WorldRef) -> Result<(), Problem> {
+        self.control.stop().await;
+        let stopped = orchestrator.root().stop_process(world.id, world.owner, self.process).await;
+        stopped.map_err(|error| error.problem(""))
+    }
+
+    async fn ask(
+        &mut self,
+        trust: Trust,
+        planned: Vec<Planned>,
+        Asking { settle, at_once, told }: Asking<'_>,
+    ) -> Result<Vec<Outcome>, Problem> {
+        let until = Instant::now() + settle;
+        let none = ProbeResult { passed: false, fault: None, detail: String::new(), micros: 0 };
+        let new = |planned| Outcome { planned, result: none.clone() };
+        let mut outcomes: Vec<_> = planned.into_iter().map(new).collect();
+        let mut pause = PAUSE.0;
+        loop {
+            let mut open: Vec<&mut Outcome> = outcomes.iter_mut().filter(|outcome| !outcome.result.passed).collect();
+            for part in open.chunks_mut(at_once) {
+                let probes: Vec<_> = part.iter().map(|outcome| outcome.planned.probe.clone()).collect();
+                let longest = probes.iter().map(|probe| probe.timeout_ms).max().unwrap_or(0);
+                let rounds = u32::try_from(probes.len().div_ceil(PLACES)).unwrap_or(u32::MAX);
+                let time = Duration::from_millis(longest.into()).saturating_mul(rounds);
+                let request = ProbeRequest { trust: trust.clone(), resolvers: self.resolvers.clone(), probes };
+                let results = self.control.probe(request, time).await.map_err(|error| broken(&self.host, &error))?;
+                part.iter_mut().zip(results).for_each(|(outcome, result)| outcome.result = result);
+                told(part.len());
+            }
+            let is_settled = |outcome: &Outcome| outcome.result.passed || outcome.was_not_made();
+            if outcomes.iter().all(is_settled) || Instant::now() + pause > until {
+                return Ok(outcomes);
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+}
+
+fn broken(host: &HostName, error: &ControlError) -> Problem {
+    let help = "run `netengine doctor`; see the log of netengine-rootd";
+    problem(ProblemKind::Failed, "", format!("the live check in {host} failed: {error}"), help)
 }
 
 /// Ends a prober that an interrupted check has left. One that is at work for somebody stays.
@@ -102,45 +183,6 @@ pub(super) async fn end_left(orchestrator: &Orchestrator, world: &WorldRef) -> R
         root.stop_process(world.id, world.owner, left.id).await.map_err(|error| error.problem(""))?;
     }
     Ok(())
-}
-
-async fn ask(
-    path: &Path,
-    at: &At,
-    trust: Trust,
-    planned: Vec<Planned>,
-    Asking { settle, at_once, told }: Asking<'_>,
-) -> Result<Vec<Outcome>, Problem> {
-    let broken = |error: ControlError| {
-        let help = "run `netengine doctor`; see the log of netengine-rootd";
-        problem(ProblemKind::Failed, "", format!("the live check in {} failed: {error}", at.host), help)
-    };
-    let mut prober = Control::connect_started(path).await.map_err(broken)?;
-    let until = Instant::now() + settle;
-    let none = ProbeResult { passed: false, fault: None, detail: String::new(), micros: 0 };
-    let mut outcomes: Vec<_> = planned.into_iter().map(|planned| Outcome { planned, result: none.clone() }).collect();
-    let mut pause = PAUSE.0;
-    loop {
-        let mut open: Vec<&mut Outcome> = outcomes.iter_mut().filter(|outcome| !outcome.result.passed).collect();
-        for part in open.chunks_mut(at_once) {
-            let probes: Vec<_> = part.iter().map(|outcome| outcome.planned.probe.clone()).collect();
-            let longest = probes.iter().map(|probe| probe.timeout_ms).max().unwrap_or(0);
-            let rounds = u32::try_from(probes.len().div_ceil(PLACES)).unwrap_or(u32::MAX);
-            let time = Duration::from_millis(longest.into()).saturating_mul(rounds);
-            let request = ProbeRequest { trust: trust.clone(), resolvers: at.resolvers.clone(), probes };
-            let results = prober.probe(request, time).await.map_err(broken)?;
-            part.iter_mut().zip(results).for_each(|(outcome, result)| outcome.result = result);
-            told(part.len());
-        }
-        let is_settled = |outcome: &Outcome| outcome.result.passed || outcome.was_not_made();
-        if outcomes.iter().all(is_settled) || Instant::now() + pause > until {
-            break;
-        }
-        sleep(pause).await;
-        pause = (pause * 2).min(PAUSE.1);
-    }
-    prober.stop().await;
-    Ok(outcomes)
 }
 
 /// The word for a check that could not be made: nothing is known of the service.

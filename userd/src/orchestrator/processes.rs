@@ -128,7 +128,7 @@ pub(super) async fn apply(
     let mut pause = Duration::from_millis(4);
     loop {
         let health = control.apply(desired).await.map_err(broken)?;
-        if steps::serves(&desired.revision, desired.ntp.as_ref(), &health) {
+        if steps::serves(&desired.revision, &health) {
             return Ok(health);
         }
         if Instant::now() + pause > until {
@@ -139,15 +139,36 @@ pub(super) async fn apply(
     }
 }
 
+/// How much a process is asked to tell of its services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// Whether all of them serve.
+    Summary,
+    /// How each is, and what other worlds may use.
+    Whole,
+}
+
 /// What is seen of it, `processes` being those of the world.
-pub(super) async fn see(orchestrator: &Orchestrator, world: &WorldRef, part: Part, processes: &[HeldProcess]) -> Seen {
+pub(super) async fn see(
+    orchestrator: &Orchestrator,
+    world: &WorldRef,
+    part: Part,
+    processes: &[HeldProcess],
+    depth: Depth,
+) -> Seen {
     if !processes.iter().any(|process| part.is(process)) {
         return Seen::default();
     }
     let Some(socket) = part.socket(orchestrator, world) else {
         return Seen { is_stale: false, health: Some(Health::default()) };
     };
-    let asked = async { Control::connect(&socket).await?.health().await };
+    let asked = async {
+        let mut control = Control::connect(&socket).await?;
+        match depth {
+            Depth::Summary => control.summary().await,
+            Depth::Whole => control.health().await,
+        }
+    };
     let health = asked.await.ok();
     Seen { is_stale: health.is_none(), health }
 }

@@ -1,10 +1,8 @@
 //! The steps of an `up`: shared by `--dry-run`, `plan` and `up` itself.
 
-use std::collections::HashSet;
-
 use netengine_proto::{
     api::PlannedChange,
-    control::{Health, NtpService},
+    control::Health,
     plan::{NetworkPlan, Node},
     root::{Change, ChangeAction, ObjectKind, ObjectName},
 };
@@ -54,6 +52,8 @@ pub enum StepKind {
     Resolver,
     /// Start the forwarder behind the uplink, or end it. Undo: the other.
     Uplink,
+    /// Start the client of the live checks. Nothing is recorded of it: the check ends it.
+    Prober,
     /// Observe everything and ask the services as their clients would. Changes nothing, so it has no undo.
     Check,
 }
@@ -68,8 +68,14 @@ impl StepKind {
             StepKind::Services => "services",
             StepKind::Resolver => "resolver",
             StepKind::Uplink => "uplink",
+            StepKind::Prober => "prober",
             StepKind::Check => "check",
         }
+    }
+
+    /// Whether it changes the world: such a step is written down, with a key of its own.
+    pub fn is_change(self) -> bool {
+        !matches!(self, StepKind::Prober | StepKind::Check)
     }
 
     /// The phase it is counted to. worldd and what it serves belong to all phases; its first is 0.
@@ -77,20 +83,22 @@ impl StepKind {
         match self {
             StepKind::Gateway | StepKind::Resolver => phases::NAMES_RESOLVE,
             StepKind::Uplink => phases::ANDS,
-            StepKind::Network | StepKind::Worldd | StepKind::Services | StepKind::Check => 0,
+            StepKind::Network | StepKind::Worldd | StepKind::Services | StepKind::Prober | StepKind::Check => 0,
         }
     }
 
     /// What must be done before, when it is to be done at all.
     fn waits_for(self) -> &'static [StepKind] {
-        use StepKind::{Gateway, Network, Resolver, Services, Uplink, Worldd};
+        use StepKind::{Gateway, Network, Prober, Resolver, Services, Uplink, Worldd};
         match self {
             Network => &[],
             Worldd | Gateway | Uplink => &[Network],
             Services => &[Network, Worldd],
             // The resolver trusts the keys that worldd makes; one that runs has them already.
             Resolver => &[Network, Gateway, Services],
-            StepKind::Check => &[Network, Worldd, Gateway, Services, Resolver, Uplink],
+            // Beside the services, which are told what to serve meanwhile.
+            Prober => &[Network, Worldd, Gateway],
+            StepKind::Check => &[Network, Worldd, Gateway, Services, Resolver, Uplink, Prober],
         }
     }
 }
@@ -134,7 +142,7 @@ pub fn plan(target: &Target, observed: &Observed, is_unsure: bool) -> Vec<Step> 
             wanted.push(process(StepKind::Worldd, "svc", "worldd", action));
             wanted.push((StepKind::Services, Vec::new()));
         }
-        Some(health) if !serves(&target.desired.revision, target.desired.ntp.as_ref(), health) => {
+        Some(health) if !serves(&target.desired.revision, health) => {
             wanted.push(process(StepKind::Services, "svc", "worldd services", ChangeAction::Change));
         }
         Some(_) => {}
@@ -150,7 +158,7 @@ pub fn plan(target: &Target, observed: &Observed, is_unsure: bool) -> Vec<Step> 
         }
         (Some(health), true) => {
             let trust = worldd.health.as_ref().map(|health| health.trust.clone()).unwrap_or_default();
-            if !serves(&target.gateway_revision(&trust), target.gateway_ntp().as_ref(), health) {
+            if !serves(&target.gateway_revision(&trust), health) {
                 wanted.push(process(StepKind::Resolver, "gw", "gateway services", ChangeAction::Change));
             } else if tells_worldd {
                 // Its keys may be others afterwards; the same state again is nothing to the resolver.
@@ -171,6 +179,7 @@ pub fn plan(target: &Target, observed: &Observed, is_unsure: bool) -> Vec<Step> 
         (true, false) => wanted.push(uplink(ChangeAction::Delete)),
         (_, _) => {}
     }
+    wanted.push((StepKind::Prober, Vec::new()));
     wanted.push((StepKind::Check, Vec::new()));
     let kinds: Vec<StepKind> = wanted.iter().map(|(kind, _)| *kind).collect();
     // A worldd that runs needs of the network only what is its own, and what it knows it tells before it is told.
@@ -201,14 +210,9 @@ fn is_told_otherwise(before: Option<&NetworkPlan>, after: &NetworkPlan) -> bool 
     before.is_none_or(|before| told(before) != told(after))
 }
 
-/// Whether a worldd, or a router's services, serve exactly what is desired: the state of this name, the time where it is to be.
-pub fn serves(revision: &str, ntp: Option<&NtpService>, health: &Health) -> bool {
-    let time = health.services.iter().filter(|service| service.name == "ntp" && service.serving);
-    let time: HashSet<_> = time.map(|service| (service.address, service.port)).collect();
-    let mut ntp = ntp.into_iter().flat_map(|ntp| ntp.addresses.iter().map(|address| (*address, ntp.port)));
-    health.revision == revision
-        && health.services.iter().all(|service| service.serving)
-        && ntp.all(|at| time.contains(&at))
+/// Whether a worldd, or a router's services, serve exactly what is desired: the state of this name, all of it.
+pub fn serves(revision: &str, health: &Health) -> bool {
+    health.revision == revision && health.services.iter().all(|service| service.serving)
 }
 
 #[cfg(test)]

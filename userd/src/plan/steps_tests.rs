@@ -47,7 +47,7 @@ fn kinds(target: &Target, observed: &Observed) -> Vec<StepKind> {
     plan(target, observed, false).iter().map(|step| step.kind).collect()
 }
 
-use StepKind::{Check, Gateway, Network, Resolver, Services, Worldd};
+use StepKind::{Check, Gateway, Network, Prober, Resolver, Services, Worldd};
 
 #[test]
 fn worldd_and_the_routers_services_start_at_the_same_time_after_the_network() {
@@ -55,7 +55,8 @@ fn worldd_and_the_routers_services_start_at_the_same_time_after_the_network() {
     let after = |kind| steps.iter().find(|step| step.kind == kind).map(|step| step.after.clone()).expect("a step");
     assert_eq!((after(Worldd), after(Gateway)), (vec![Network], vec![Network]));
     assert_eq!(after(Resolver), [Network, Gateway, Services]);
-    assert_eq!(after(Check), [Network, Worldd, Gateway, Services, Resolver]);
+    assert_eq!(after(Prober), [Network, Worldd, Gateway]);
+    assert_eq!(after(Check), [Network, Worldd, Gateway, Services, Resolver, Prober]);
 }
 
 #[test]
@@ -81,7 +82,7 @@ fn a_worldd_that_runs_waits_for_its_own_links_only() {
 fn a_world_that_is_as_it_should_be_is_only_checked() {
     for up_to in [0, 1, 2, 9] {
         let target = target(up_to);
-        assert_eq!(kinds(&target, &running(&target, Trust::default())), [Check], "{up_to}");
+        assert_eq!(kinds(&target, &running(&target, Trust::default())), [Prober, Check], "{up_to}");
     }
 }
 
@@ -90,16 +91,16 @@ fn what_lacks_or_differs_is_done_and_no_more() {
     let target = target(9);
     let mut seen = running(&target, Trust::default());
     seen.gateway = Seen { health: None, is_stale: true };
-    assert_eq!(kinds(&target, &seen), [Gateway, Resolver, Check]);
+    assert_eq!(kinds(&target, &seen), [Gateway, Resolver, Prober, Check]);
 
     let mut seen = running(&target, Trust::default());
     seen.worldd.health = None;
-    assert_eq!(kinds(&target, &seen), [Worldd, Services, Resolver, Check]);
+    assert_eq!(kinds(&target, &seen), [Worldd, Services, Resolver, Prober, Check]);
 
     let mut seen = running(&target, Trust::default());
     let first = &mut seen.worldd.health.as_mut().expect("seen").services[0];
     first.serving = false;
-    assert_eq!(kinds(&target, &seen), [Services, Resolver, Check]);
+    assert_eq!(kinds(&target, &seen), [Services, Resolver, Prober, Check]);
 
     // worldd has another key since: the resolver learns of it.
     let mut seen = running(&target, Trust::default());
@@ -107,15 +108,15 @@ fn what_lacks_or_differs_is_done_and_no_more() {
     let anchor = DelegationSigner { key_tag: 1, algorithm: 13, digest_type: 2, digest };
     let dns_root = netengine_proto::bounded::Bounded::new(vec![anchor]).expect("one");
     seen.worldd.health.as_mut().expect("seen").trust.dns_root = dns_root;
-    assert_eq!(kinds(&target, &seen), [Resolver, Check]);
+    assert_eq!(kinds(&target, &seen), [Resolver, Prober, Check]);
 }
 
 #[test]
 fn phases_that_are_not_asked_for_have_no_process_and_no_open_port() {
     let input = |target: &Target| target.network.nodes[0].policy.as_ref().expect("a policy").input.len();
     assert_eq!((input(&target(1)), input(&target(2))), (0, 4));
-    assert_eq!(kinds(&target(0), &Observed::default()), [Network, Worldd, Services, Check]);
+    assert_eq!(kinds(&target(0), &Observed::default()), [Network, Worldd, Services, Prober, Check]);
     // Fewer phases than before: the router's services end.
     let seen = running(&target(9), Trust::default());
-    assert_eq!(kinds(&target(1), &seen), [Network, Services, Gateway, Check]);
+    assert_eq!(kinds(&target(1), &seen), [Network, Services, Gateway, Prober, Check]);
 }

@@ -175,10 +175,11 @@ async fn reply(request: ControlRequest, desk: &Desk) -> ControlReply {
         (ControlRequest::Stop, _) => ControlReply::Stopping,
         (ControlRequest::Probe(request), Role::Prober(_)) => prober::run(request).await,
         (ControlRequest::Probe(_), _) => ControlReply::Refused("live checks run in a prober only".to_owned()),
-        (ControlRequest::Health, Role::Prober(_)) => ControlReply::Health(Health::default()),
+        (ControlRequest::Health | ControlRequest::Summary, Role::Prober(_)) => ControlReply::Health(Health::default()),
         (ControlRequest::Apply(_), Role::Prober(_)) => ControlReply::Refused("a prober serves nothing".to_owned()),
         (ControlRequest::Apply(desired), _) => services::ask(&desk.services, services::Request::Apply(desired)).await,
         (ControlRequest::Health, _) => services::ask(&desk.services, services::Request::Health).await,
+        (ControlRequest::Summary, _) => services::ask(&desk.services, services::Request::Summary).await,
         (ControlRequest::Certificates { .. } | ControlRequest::Certificate(_), Role::Prober(_)) => {
             ControlReply::Refused("no certificates are issued here".to_owned())
         }

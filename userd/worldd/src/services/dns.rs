@@ -9,11 +9,11 @@ use netengine_dns::{
     journal::FileJournal,
     name::Name,
     notify::{Secondary, inform, tell},
-    plan::{ForeignZone, HostAddress, LeasedNetwork, Plan, PlannedZone},
+    plan::{ForeignZone, HostAddress, LeasedNetwork, Outlook, Plan, PlannedZone},
     resolve::{Hint, Network},
     serve::{Limiter, TcpLimits, serve_tcp, serve_udp},
     wire::tsig::{Algorithm, Key},
-    zone::Store,
+    zone::{Store, View},
 };
 use netengine_proto::{
     control::{AndNetwork, Delegation, NamedHost, ServiceHealth},
@@ -106,11 +106,29 @@ pub struct Wish<'w> {
 
 /// The plan of a world's names.
 pub fn plan(spec: &Spec, hosts: &[NamedHost], ands: &[AndNetwork], delegations: &[Delegation]) -> Plan {
-    let host = |host: &NamedHost| HostAddress { name: host.name.clone(), address: host.address };
-    let hosts: Vec<_> = hosts.iter().map(host).collect();
-    let leased: Vec<_> = ands.iter().map(leased).collect();
-    let foreign: Vec<_> = delegations.iter().filter_map(|zone| foreign(zone, spec.pki.dnssec_enabled)).collect();
+    let (hosts, leased, foreign) = parts(spec, hosts, ands, delegations);
     Plan::beside(spec, &hosts, &leased, &foreign)
+}
+
+/// What its resolver needs of that plan.
+pub fn outlook(spec: &Spec, hosts: &[NamedHost], ands: &[AndNetwork], delegations: &[Delegation]) -> Outlook {
+    let (hosts, leased, foreign) = parts(spec, hosts, ands, delegations);
+    Outlook::beside(spec, &hosts, &leased, &foreign)
+}
+
+fn parts(
+    spec: &Spec,
+    hosts: &[NamedHost],
+    ands: &[AndNetwork],
+    delegations: &[Delegation],
+) -> (Vec<HostAddress>, Vec<LeasedNetwork>, Vec<ForeignZone>) {
+    let host = |host: &NamedHost| HostAddress { name: host.name.clone(), address: host.address };
+    let foreign = |zone| foreign(zone, spec.pki.dnssec_enabled);
+    (
+        hosts.iter().map(host).collect(),
+        ands.iter().map(leased).collect(),
+        delegations.iter().filter_map(foreign).collect(),
+    )
 }
 
 /// A world that is not signed has no use for the keys of another.
@@ -140,11 +158,11 @@ fn leased(and: &AndNetwork) -> LeasedNetwork {
 }
 
 /// Where resolution begins.
-pub fn hints(plan: &Plan) -> Vec<Hint> {
+pub fn hints(planned: &[(String, Vec<IpAddr>)]) -> Vec<Hint> {
     let hint = |(zone, servers): &(String, Vec<IpAddr>)| {
         Some(Hint { zone: Name::parse(zone).ok()?, servers: servers.clone() })
     };
-    plan.hints.iter().filter_map(hint).collect()
+    planned.iter().filter_map(hint).collect()
 }
 
 impl Dns {
@@ -239,10 +257,7 @@ impl Dns {
     pub fn health(&self) -> Vec<ServiceHealth> {
         let catalog = self.zones.as_ref().map(|zones| zones.store.snapshot());
         self.listeners.health(|place| {
-            let zones = catalog.as_ref().map_or(0, |catalog| {
-                let view = catalog.view(place.address);
-                view.map_or(0, |view| catalog.zones().filter(|zone| view.holds(zone.apex())).count())
-            });
+            let zones = catalog.as_ref().map_or(0, |catalog| catalog.view(place.address).map_or(0, View::len));
             format!("{zones} zones")
         })
     }
@@ -348,7 +363,7 @@ impl Zones {
         Source {
             store: self.store.clone(),
             authority: self.authority.clone(),
-            hints: hints(&self.plan),
+            hints: hints(&self.plan.hints),
             signing: self.signing.as_ref().map(|(signing, _)| signing.clone()),
         }
     }

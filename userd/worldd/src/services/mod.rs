@@ -46,6 +46,8 @@ pub enum Request {
     Apply(Box<Desired>),
     /// How is each service?
     Health,
+    /// Which services do not serve?
+    Summary,
     /// What was issued before this serial number, newest first.
     Certificates(Option<String>),
     /// The certificate of this serial number.
@@ -125,6 +127,7 @@ impl Services {
         if let (Request::Certificate(serial), Self::World(world)) = (&request, &self) {
             return world.certificate(serial).await;
         }
+        let is_whole = matches!(request, Request::Health);
         if let Request::Apply(desired) = request {
             let wanted = match Wanted::read(*desired) {
                 Ok(wanted) => wanted,
@@ -143,10 +146,12 @@ impl Services {
                 Self::Gateway(gateway) => gateway.apply(wanted).await,
             }
         }
-        match self {
-            Self::World(world) => ControlReply::Health(world.health()),
-            Self::Gateway(gateway) => ControlReply::Health(gateway.health()),
-        }
+        ControlReply::Health(match self {
+            Self::World(world) if is_whole => world.health(),
+            Self::World(world) => world.summary(),
+            Self::Gateway(gateway) if is_whole => gateway.health(),
+            Self::Gateway(gateway) => gateway.summary(),
+        })
     }
 }
 
@@ -175,6 +180,12 @@ impl Gateway {
         let services =
             [self.resolver.health(), self.dhcp.health(), self.advertiser.health(), self.ntp.health()].concat();
         Health { revision: self.revision.clone(), services, ..Health::default() }
+    }
+
+    fn summary(&self) -> Health {
+        let mut health = self.health();
+        health.services.retain(|service| !service.serving);
+        health
     }
 }
 

@@ -13,7 +13,7 @@ use netengine_dns::{
     dnssec::Anchor,
     name::Name,
     notify,
-    plan::Plan,
+    plan::Outlook,
     record::{Rdata, Rtype},
     resolve::{Cache, Forward, Network, Resolver as Recursive},
     serve::{Handler, Limiter, Peer, Reply, TcpLimits, Tls, serve_https, serve_tcp, serve_tls, serve_udp},
@@ -31,7 +31,7 @@ use tracing::warn;
 
 use super::{
     clock::System,
-    dns::{PORT, hints, plan},
+    dns::{PORT, hints, outlook},
     listeners::{Listeners, Place, Serving},
     resolver_certificate::{Presented, follow},
 };
@@ -50,7 +50,9 @@ type Names = Recursive<Network, System>;
 #[derive(Default)]
 pub struct Resolver {
     inside: Option<Arc<Inside>>,
-    plan: Option<Plan>,
+    /// What it was made equal to last.
+    revision: String,
+    outlook: Option<Outlook>,
     forward: Option<Forward>,
     listeners: Listeners,
     presented: Arc<Presented>,
@@ -91,27 +93,29 @@ fn networks(spec: &Spec, ands: &[AndNetwork]) -> Vec<IpNet> {
 }
 
 impl Resolver {
-    /// Makes the resolver equal to what the spec says; what it has learnt is forgotten when the names have changed.
+    /// Makes the resolver equal to what the spec says; what it has learnt is forgotten when that is another state.
     pub async fn apply(&mut self, spec: &Spec, desired: &Desired) {
-        let plan = plan(spec, &desired.hosts, &desired.ands, &desired.delegations);
+        let outlook = outlook(spec, &desired.hosts, &desired.ands, &desired.delegations);
         let inside = match &self.inside {
             Some(inside) => {
-                if self.plan.as_ref() != Some(&plan) {
-                    inside.names.set_hints(hints(&plan));
+                // Any name may be another in another state.
+                if self.revision != desired.revision {
+                    inside.names.set_hints(hints(&outlook.hints));
                 }
                 inside.clone()
             }
             None => {
                 let limiter = Limiter::new(0, 2);
                 let cache = Cache::new(NAMES);
-                let names = Recursive::new(Network::default(), System::default(), hints(&plan), cache, limiter);
+                let names =
+                    Recursive::new(Network::default(), System::default(), hints(&outlook.hints), cache, limiter);
                 self.inside
                     .insert(Arc::new(Inside { names, networks: RwLock::default(), servers: RwLock::default() }))
                     .clone()
             }
         };
         *inside.networks.write().unwrap_or_else(PoisonError::into_inner) = networks(spec, &desired.ands);
-        *inside.servers.write().unwrap_or_else(PoisonError::into_inner) = plan.addresses().into_iter().collect();
+        *inside.servers.write().unwrap_or_else(PoisonError::into_inner) = outlook.servers.iter().copied().collect();
         inside.names.set_anchors(anchors(&desired.trust));
         let forward = forward(spec);
         if self.forward.as_ref() != Some(&forward) {
@@ -121,9 +125,9 @@ impl Resolver {
         let place = |&address: &IpAddr| {
             [PLAIN, OVER_TLS, OVER_HTTPS].map(|(name, phase, port)| Place { phase, name, address, port })
         };
-        let mut places: BTreeSet<_> = plan.resolvers.iter().flat_map(place).collect();
+        let mut places: BTreeSet<_> = outlook.resolvers.iter().flat_map(place).collect();
         places.retain(|place| place.phase <= desired.up_to);
-        self.plan = Some(plan);
+        (self.outlook, self.revision) = (Some(outlook), desired.revision.clone());
         self.follow(places.iter().any(|place| place.name != PLAIN.0));
         let tls = match self.presented.config() {
             Ok(config) => Arc::new(Tls::new(config)),
@@ -160,13 +164,13 @@ impl Resolver {
         self.listeners.close_all().await;
         self.follow(false);
         self.inside = None;
-        self.plan = None;
+        self.outlook = None;
         self.forward = None;
     }
 
     /// Where it answers over IPv6.
     pub fn addresses_v6(&self) -> Vec<Ipv6Addr> {
-        let all = self.plan.iter().flat_map(|plan| &plan.resolvers);
+        let all = self.outlook.iter().flat_map(|outlook| &outlook.resolvers);
         all.filter_map(|address| match address {
             IpAddr::V6(v6) => Some(*v6),
             IpAddr::V4(_) => None,

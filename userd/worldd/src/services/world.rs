@@ -93,9 +93,8 @@ impl World {
             None => self.close_spec().await,
         }
         self.revision = desired.revision;
-        let health = self.services();
         if let Some(api) = &self.api {
-            api.tell(&health);
+            api.tell(&self.services());
         }
         Ok(())
     }
@@ -245,12 +244,24 @@ impl World {
 
     /// How each service is, in the order of the phases.
     pub fn health(&self) -> Health {
+        let (zones, issuers) = (self.zones.clone(), self.issuers());
+        Health { services: self.services(), zones, issuers, ..self.told() }
+    }
+
+    /// Which services do not serve.
+    pub fn summary(&self) -> Health {
+        let mut services = self.services();
+        services.retain(|service| !service.serving);
+        Health { services, ..self.told() }
+    }
+
+    /// What is served, and what the world's clients are to trust.
+    fn told(&self) -> Health {
         let root = self.pki.root().and_then(|root| Bounded::new(root).ok());
         let certificates = Bounded::new(root.into_iter().collect()).unwrap_or_default();
         let dns_root = Bounded::new(self.dns.anchors()).unwrap_or_default();
         let trust = Trust { certificates, dns_root };
-        let zones = self.zones.clone();
-        Health { revision: self.revision.clone(), services: self.services(), trust, zones, issuers: self.issuers() }
+        Health { revision: self.revision.clone(), trust, ..Health::default() }
     }
 
     /// The issuers of both providers with their keys.

@@ -189,10 +189,9 @@ impl Control {
 
     pub fn apply(&mut self, ntp: Option<NtpService>) -> Vec<ServiceHealth> {
         let desired = Desired { world: "blue".to_owned(), ntp, ..Desired::default() };
-        match self.ask(&ControlRequest::Apply(Box::new(desired))) {
-            ControlReply::Health(health) => health.services,
-            other => panic!("{other:?}"),
-        }
+        let reply = self.ask(&ControlRequest::Apply(Box::new(desired)));
+        assert!(matches!(reply, ControlReply::Health(_)), "{reply:?}");
+        self.health()
     }
 
     pub fn health(&mut self) -> Vec<ServiceHealth> {

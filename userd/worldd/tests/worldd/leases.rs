@@ -143,7 +143,8 @@ impl Router {
 
     fn apply(&mut self, up_to: u8, ands: Vec<AndNetwork>) -> Vec<ServiceHealth> {
         let desired = Desired { world: "blue".to_owned(), up_to, ands, ..Desired::default() };
-        self.ask(&ControlRequest::Apply(Box::new(desired)))
+        self.ask(&ControlRequest::Apply(Box::new(desired)));
+        self.health()
     }
 
     fn health(&mut self) -> Vec<ServiceHealth> {

@@ -74,7 +74,9 @@ pub fn secret(desired: &Desired, issuer: &str, name: &str) -> String {
 impl Control {
     /// Asks for this state and gives what came of it.
     pub fn desire(&mut self, desired: &Desired) -> Health {
-        match self.ask(&ControlRequest::Apply(Box::new(desired.clone()))) {
+        let reply = self.ask(&ControlRequest::Apply(Box::new(desired.clone())));
+        assert!(matches!(reply, ControlReply::Health(_)), "{reply:?}");
+        match self.ask(&ControlRequest::Health) {
             ControlReply::Health(health) => health,
             other => panic!("{other:?}"),
         }

@@ -129,11 +129,11 @@ impl Plan {
         let gone: Vec<_> = old.zones.keys().filter(|apex| !self.zones.contains_key(*apex)).collect();
         let gone = gone.into_iter().map(|apex| name(apex)).collect::<Result<Vec<_>, _>>()?;
         applied.deleted = gone.len();
-        let (before, after) = (servers(old)?, servers(self)?);
+        let (more, less) = (servers_beyond(self, old)?, servers_beyond(old, self)?);
         // A zone must be there before it is delegated to, and its delegation be gone before it is.
         store.arrange(|catalog| {
             created.into_iter().for_each(|zone| catalog.insert_zone(zone));
-            for (address, apex) in &after {
+            for (address, apex) in &more {
                 let view = catalog.view(*address).cloned().unwrap_or_default();
                 catalog.insert_view(*address, view.with(apex));
             }
@@ -160,14 +160,12 @@ impl Plan {
             applied.changed += usize::from(delta.is_some());
         }
         store.arrange(|catalog| {
-            for (address, apex) in before.difference(&after) {
-                let Some(view) = catalog.view(*address).cloned() else { continue };
-                catalog.insert_view(*address, view.without(apex));
-            }
-            for address in before.iter().map(|(address, _)| *address).collect::<HashSet<_>>() {
-                if !after.iter().any(|(kept, _)| *kept == address) && catalog.view(address).is_some_and(View::is_empty)
-                {
-                    catalog.delete_view(address);
+            for (address, apex) in &less {
+                let Some(view) = catalog.view(*address).map(|view| view.without(apex)) else { continue };
+                if view.is_empty() {
+                    catalog.delete_view(*address);
+                } else {
+                    catalog.insert_view(*address, view);
                 }
             }
             for apex in &gone {
@@ -178,11 +176,14 @@ impl Plan {
     }
 }
 
-fn servers(plan: &Plan) -> Result<HashSet<(std::net::IpAddr, Name)>, ApplyError> {
-    let mut all = HashSet::new();
+/// Where `plan` serves a zone and `other` does not.
+fn servers_beyond(plan: &Plan, other: &Plan) -> Result<Vec<(std::net::IpAddr, Name)>, ApplyError> {
+    let mut all = Vec::new();
     for (apex, planned) in &plan.zones {
-        let apex = name(apex)?;
-        all.extend(planned.addresses.iter().map(|&address| (address, apex.clone())));
+        let known = other.zones.get(apex).map_or(&[][..], |zone| &zone.addresses);
+        for address in planned.addresses.iter().filter(|address| !known.contains(address)) {
+            all.push((*address, name(apex)?));
+        }
     }
     Ok(all)
 }

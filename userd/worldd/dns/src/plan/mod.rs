@@ -113,6 +113,31 @@ pub struct Plan {
     pub dnssec: Option<KeyLifetimes>,
 }
 
+/// What a resolver needs of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outlook {
+    /// As [`Plan::hints`].
+    pub hints: Vec<(String, Vec<IpAddr>)>,
+    /// As [`Plan::addresses`].
+    pub servers: Vec<IpAddr>,
+    /// As [`Plan::resolvers`].
+    pub resolvers: Vec<IpAddr>,
+}
+
+impl Outlook {
+    /// That of [`Plan::beside`]. Below a root of the world's own its leased networks change nothing but where resolvers answer, so
+    /// their zones are not planned.
+    pub fn beside(spec: &Spec, hosts: &[HostAddress], leased: &[LeasedNetwork], foreign: &[ForeignZone]) -> Self {
+        let (without, rest) = (build::plan(spec, hosts, &[], foreign), leased);
+        let has_root = without.zones.contains_key(".");
+        let mut plan = if has_root { without } else { build::plan(spec, hosts, leased, foreign) };
+        if has_root {
+            plan.resolvers.extend(rest.iter().flat_map(|network| network.routers.iter().copied()));
+        }
+        Self { servers: plan.addresses(), hints: plan.hints, resolvers: plan.resolvers }
+    }
+}
+
 impl Plan {
     /// Plans the name service of a world whose further hosts are `hosts`.
     pub fn of(spec: &Spec, hosts: &[HostAddress]) -> Self {

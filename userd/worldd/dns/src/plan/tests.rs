@@ -138,8 +138,11 @@ fn a_changed_plan_changes_what_differs_and_keeps_what_others_added() {
 fn a_leased_network_has_its_zone_and_where_asked_its_reverse_zones() {
     let base = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../examples/single-org.yaml"));
     let base = Source { name: "spec".to_owned(), text: base.expect("the example") };
-    let spec = netengine_spec::load(&Sources { base, overlay: None, sets: Vec::new() }, &|_: &str| None);
-    let spec = spec.unwrap_or_else(|found| panic!("{found:?}")).spec;
+    let load = |sets: Vec<String>| {
+        let loaded = netengine_spec::load(&Sources { base: base.clone(), overlay: None, sets }, &|_: &str| None);
+        loaded.unwrap_or_else(|found| panic!("{found:?}")).spec
+    };
+    let spec = load(Vec::new());
     let leased = |name: &str, suffix: Option<&str>, network: &str, has_reverse| LeasedNetwork {
         name: name.to_owned(),
         suffix: suffix.map(str::to_owned),
@@ -178,6 +181,13 @@ fn a_leased_network_has_its_zone_and_where_asked_its_reverse_zones() {
     assert_eq!(servers.count(), 1, "a zone that is there keeps its server");
     assert!(plan.resolvers.contains(&"10.20.1.1".parse().expect("an address")));
     plan.catalog(1).expect("zones");
+    // The resolver's part of it, with a root and without.
+    for spec in [&spec, &load(vec!["dns.root.enabled=false".to_owned()])] {
+        let (plan, outlook) = (Plan::with_leased(spec, &[], &all), Outlook::beside(spec, &[], &all, &[]));
+        let servers = plan.addresses();
+        assert_eq!(outlook, Outlook { hints: plan.hints, servers, resolvers: plan.resolvers });
+        assert_ne!(outlook, Outlook::beside(spec, &[], &[], &[]));
+    }
     let zones = |plan: &Plan| plan.zones.keys().cloned().collect::<Vec<_>>();
     assert_eq!(zones(&Plan::with_leased(&spec, &[], &[])), zones(&Plan::of(&spec, &[])));
 }

@@ -174,6 +174,11 @@ impl View {
         self.zones.is_empty()
     }
 
+    /// How many zones it has.
+    pub fn len(&self) -> usize {
+        self.zones.size()
+    }
+
     /// True when the zone is one of them.
     pub fn holds(&self, zone: &Name) -> bool {
         self.zones.contains_key(&zone.key())
