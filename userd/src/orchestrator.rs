@@ -210,11 +210,11 @@ impl Orchestrator {
         let more = Size { worlds: 1 - held.worlds, nodes: nodes - held.nodes, links: links - held.links };
 
         let operation = self.new_operation(Kind::Up, world, Some(target.spec.clone()), order.up_to, Some(deadline));
+        let operation = Operation { heal: Some(order.heal), ..operation };
         // An administrator sets the quotas, so `admin.sock` is not bound by them; what it makes still counts.
         let quotas = (!verdict.principal().is_admin()).then_some(&self.0.quotas);
         match store.begin_up(&operation, known.is_some(), more, size, quotas).await {
             Ok(chosen) => {
-                store.set_heal(id, order.heal).await.map_err(|error| error.problem(what))?;
                 let draft = (chosen == leases.leases).then_some(target);
                 Ok(self.spawn(operation, draft))
             }
@@ -321,7 +321,8 @@ impl Orchestrator {
         deadline: Option<i64>,
     ) -> Operation {
         let begun_at = time::now_ms();
-        Operation { id: ids::operation(), kind, world, spec, up_to, deadline, begun_at, undoing: false, resumed: false }
+        let (undoing, resumed, heal) = (false, false, None);
+        Operation { id: ids::operation(), kind, world, spec, up_to, deadline, begun_at, undoing, resumed, heal }
     }
 
     fn spawn(&self, operation: Operation, draft: Option<Target>) -> Accepted {

@@ -129,18 +129,20 @@ fn who_breaks_the_rules_is_told_how_and_cut_off_and_the_run_goes_on() {
         let headers: Vec<_> = HEADERS.split("\r\n").filter(|line| !line.starts_with(without)).collect();
         assert_eq!(python(&host, ALICE, RAW, &[&id, &headers.join("\r\n"), ""]), [status], "without {without}");
     }
-    // A text, a frame without a mask, a ping longer than any, reserved bits, an unknown kind; then a farewell, so that the server need not wait.
-    let farewell = "888000000000";
-    for (name, frame, reason) in [
-        ("data", "818000000000", 1003_u16),
-        ("a frame without a mask", "8900", 1002),
-        ("a long ping", "89fe00ff00000000", 1002),
-        ("reserved bits", "d98000000000", 1002),
-        ("an unknown kind", "8b8000000000", 1002),
-        ("a farewell", farewell, 1000),
+    // A text, a frame without a mask, a ping longer than any, reserved bits, an unknown kind; then farewells.
+    let closed = |reason: u16| format!("8802{reason:04x}");
+    for (name, frame, told) in [
+        ("data", "818000000000", closed(1003)),
+        ("a frame without a mask", "8900", closed(1002)),
+        ("a long ping", "89fe00ff00000000", closed(1002)),
+        ("reserved bits", "d98000000000", closed(1002)),
+        ("an unknown kind", "8b8000000000", closed(1002)),
+        // A good-bye comes back as it was said, with its reason or without (RFC 6455, section 5.5.1).
+        ("a farewell", "888000000000", "8800".to_owned()),
+        ("a farewell with a reason", "88820000000003e8", closed(1000)),
     ] {
         let answer = python(&host, ALICE, RAW, &[&id, HEADERS, frame]);
-        assert_eq!(answer, ["101".to_owned(), format!("8802{reason:04x}")], "{name}");
+        assert_eq!(answer, ["101".to_owned(), told], "{name}");
     }
     let most = netengine_proto::limits::API_CONNECTIONS_PER_USER;
     let opened = python(&host, ALICE, MANY, &[&id, HEADERS, &most.to_string()]);

@@ -206,7 +206,7 @@ pub(super) async fn events(
     let (run, _verdict) = judge(&shared, principal, act::ViewFirewallTest, &id)?;
     let events = follow(run, shared.stop.clone());
     if let Some(Extension(upgrades)) = upgrades.filter(|_| websocket::is_asked(request.headers())) {
-        return Ok(websocket::answer(request, upgrades, shared.stop, events)?);
+        return Ok(websocket::answer(request, upgrades, shared.stop, events).await?);
     }
     let events =
         events.map(|(name, value)| Ok::<_, Infallible>(SseEvent::default().event(name).data(value.to_string())));

@@ -65,17 +65,6 @@ impl Store {
         Ok(row.map(|row| row.try_get::<i64, _>(0)).transpose()? != Some(0))
     }
 
-    /// Sets whether what others change in a world is put right.
-    pub(crate) async fn set_heal(&self, world: WorldId, heal: bool) -> Result<(), StoreError> {
-        let mut change = self.begin().await?;
-        sqlx::query("UPDATE worlds SET heal = $2 WHERE id = $1 AND heal <> $2")
-            .bind(world.to_string())
-            .bind(i64::from(heal))
-            .execute(change.sql())
-            .await?;
-        change.commit().await
-    }
-
     /// Records a change by others, or that one which lasts has grown, and tells of it; whether there was news.
     pub(crate) async fn drifted(
         &self,
@@ -201,6 +190,16 @@ impl Store {
 }
 
 impl Change<'_> {
+    /// Sets whether what others change in a world is put right.
+    pub(super) async fn set_heal(&mut self, world: WorldId, heal: bool) -> Result<(), StoreError> {
+        sqlx::query("UPDATE worlds SET heal = $2 WHERE id = $1 AND heal <> $2")
+            .bind(world.to_string())
+            .bind(i64::from(heal))
+            .execute(self.sql())
+            .await?;
+        Ok(())
+    }
+
     async fn has_world(&mut self, world: WorldId) -> Result<bool, StoreError> {
         let row = sqlx::query("SELECT id FROM worlds WHERE id = $1").bind(world.to_string());
         Ok(row.fetch_optional(self.sql()).await?.is_some())

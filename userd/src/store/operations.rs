@@ -70,6 +70,8 @@ pub struct Operation {
     pub undoing: bool,
     /// An earlier run of the daemon began it.
     pub resumed: bool,
+    /// Whether what others change in the world is put right from its beginning on; `None` leaves that as it is.
+    pub heal: Option<bool>,
 }
 
 /// How an operation ended that did not do all that was asked.
@@ -129,6 +131,9 @@ impl Store {
             change.set_state(operation.world.id, WorldState::Booting, "").await?;
         } else {
             change.create_world(&operation.world, operation.up_to, size).await?;
+        }
+        if let Some(heal) = operation.heal {
+            change.set_heal(operation.world.id, heal).await?;
         }
         change.create_operation(operation, quotas).await?;
         let leases = change.lease(&operation.world, spec, operation.up_to).await?;
@@ -526,5 +531,6 @@ fn operation_of(row: &AnyRow) -> Result<Operation, StoreError> {
         begun_at: row.try_get("begun_at")?,
         undoing: state == OperationState::Undoing.as_str(),
         resumed: true,
+        heal: None,
     })
 }

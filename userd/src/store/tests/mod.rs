@@ -68,6 +68,7 @@ fn operation(owner: Uid, name: &str) -> Operation {
         begun_at: time::now_ms(),
         undoing: false,
         resumed: false,
+        heal: None,
     }
 }
 
