@@ -156,7 +156,7 @@ fn measure(options: &Options, report: &mut Report) -> Result<()> {
     });
     part(options, report, &["ands"], |report| {
         let effort =
-            ands::Effort { rounds: take(5, 15), turns: take(5, 11), seconds: take(1, 3) as u32, datagrams: 300_000 };
+            ands::Effort { rounds: take(5, 15), turns: take(5, 11), seconds: take(1, 3) as u32, datagrams: 100_000 };
         let rootd_only = rootd_only();
         let client = runtime.block_on(root::client(&rootd_only));
         ands::calls(report, effort, &runtime, &rootd_only, &client)?;
