@@ -202,7 +202,7 @@ impl Control {
     }
 
     /// Asks the peer to end. Its end is awaited by rootd.
-    pub async fn stop(mut self) {
+    pub async fn stop(&mut self) {
         let _ = self.request(&ControlRequest::Stop, REQUEST_TIME).await;
     }
 }

@@ -115,16 +115,29 @@ pub(super) struct Attempt<'a> {
     /// Write steps down, with stored keys. An undo does not: its calls are idempotent by themselves.
     pub is_recorded: bool,
     pub stop: Stop,
-    /// What worldd said last that its clients are to trust.
-    pub said: Mutex<Trust>,
     /// The processes it relies on.
     pub relied: Relied,
-    /// The keys that the router's services were told, once they were.
-    pub told: Mutex<Option<Trust>>,
+    pub notes: Notes,
+}
+
+/// What steps of an attempt leave to others.
+#[derive(Default)]
+pub(super) struct Notes {
     /// A look at the world that was begun while the target was drawn up.
-    pub looking: Mutex<Option<Looking>>,
+    looking: Mutex<Option<Looking>>,
+    /// What worldd said last that its clients are to trust.
+    said: Mutex<Trust>,
+    /// The keys that the router's services were told, once they were.
+    told: Mutex<Option<Trust>>,
     /// What will ask in the check, as soon as it runs.
-    pub client: Mutex<Option<Client>>,
+    client: Mutex<Option<Client>>,
+}
+
+impl Notes {
+    /// None but a look that was begun.
+    pub(super) fn with(looking: Option<Looking>) -> Self {
+        Self { looking: Mutex::new(looking), ..Self::default() }
+    }
 }
 
 /// A look that goes on by itself; it changes nothing, so it may be left alone.
@@ -175,7 +188,7 @@ impl Attempt<'_> {
         if is_again {
             prober::end_left(self.orchestrator, self.world()).await?;
         }
-        let looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let looking = self.notes.looking.lock().unwrap_or_else(PoisonError::into_inner).take();
         let seen = match looking {
             Some(looking) => looking.await.map_err(|_| internal("the look at the world failed"))??,
             None => look(self.orchestrator, self.world(), Depth::Summary, None).await?,
@@ -203,7 +216,7 @@ impl Attempt<'_> {
         let extent = if is_changing && !same { Extent::Up } else { Extent::Again };
         let seen = (!is_changing).then_some(observed.drift);
         let checked = self.run_graph(&steps, &keys, extent, seen).await;
-        let left = self.client.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let left = self.notes.client.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(client) = left
             && let Err(problem) = client.end(self.orchestrator, self.world()).await
         {
@@ -247,11 +260,11 @@ impl Attempt<'_> {
 
     /// What worldd said last that its clients are to trust.
     fn trust(&self) -> Trust {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.notes.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn learn(&self, trust: &Trust) {
-        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = trust.clone();
+        *self.notes.said.lock().unwrap_or_else(PoisonError::into_inner) = trust.clone();
     }
 
     /// Tells the router's services what to serve, and whom to trust as far as is known.
@@ -259,7 +272,7 @@ impl Attempt<'_> {
         let trust = self.trust();
         let desired = self.target.gateway_desired(trust.clone());
         self.interrupt(processes::apply(self.orchestrator, self.world(), Part::Gateway, &desired)).await?;
-        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(trust);
+        *self.notes.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(trust);
         Ok(())
     }
 
@@ -401,16 +414,16 @@ impl Attempt<'_> {
             StepKind::Prober => {
                 let client = Client::start(orchestrator, world, (self.target, self.before), extent);
                 let client = self.interrupt(async { Ok(client.await?) }).await?;
-                *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(client);
+                *self.notes.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(client);
                 Ok(StepResult { changes: 0, checked: None })
             }
             StepKind::Check => {
                 // worldd's keys may be others now than when the resolver was told.
-                let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let told = self.notes.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 if told.is_some_and(|told| told != self.trust()) {
                     self.tell_resolver().await?;
                 }
-                let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let client = self.notes.client.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let client = client.ok_or_else(|| internal("the client of the live checks is missing"))?;
                 let checked = check::check(orchestrator, world, self.target, self.trust(), client, drift);
                 // Its prober is ended by rootd with the world, or by the next attempt; nothing else is changed.

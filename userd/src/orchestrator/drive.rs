@@ -1,6 +1,6 @@
 //! Drives one operation to its end: done, or failed with everything undone.
 
-use std::{sync::Mutex, time::Duration};
+use std::time::Duration;
 
 use netengine_proto::api::{OperationState, Problem, ProblemKind, WorldState};
 use netengine_spec::Spec;
@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Orchestrator,
-    attempt::{Attempt, Looking, Stop, look},
+    attempt::{Attempt, Looking, Notes, Stop, look},
     ends::Relied,
     failure::{AttemptError, Failed, broken_phases},
     processes::Depth,
@@ -142,23 +142,10 @@ async fn attempt(
     let target = complete(orchestrator, operation, draft, None).await?;
     let stop = Stop { cancel, deadline: operation.deadline };
     let (target, is_unsure) = (&target, operation.kind == Kind::Repair || operation.resumed);
-    let (said, told, looking, client) = (Mutex::default(), Mutex::default(), Mutex::new(looking), Mutex::default());
+    let notes = Notes::with(looking);
     let relied = Relied::new(orchestrator.0.ends.listen(operation.world.id));
     let is_recorded = true;
-    let attempt = Attempt {
-        orchestrator,
-        operation,
-        target,
-        before,
-        is_unsure,
-        is_recorded,
-        stop,
-        said,
-        relied,
-        told,
-        looking,
-        client,
-    };
+    let attempt = Attempt { orchestrator, operation, target, before, is_unsure, is_recorded, stop, relied, notes };
     attempt.run().await
 }
 
@@ -252,24 +239,10 @@ async fn restore(orchestrator: &Orchestrator, operation: &Operation, before: &Ta
     let (spec, peers) = (before.spec.clone(), Some(before.peers.clone()));
     let draft = draft_of(orchestrator, operation, spec, before.up_to).await?;
     let target = &complete(orchestrator, operation, draft, peers).await?;
-    let (said, told, looking, client) = (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
-    let stop = Stop::never();
+    let (stop, notes) = (Stop::never(), Notes::default());
     let relied = Relied::new(orchestrator.0.ends.listen(operation.world.id));
     let (before, is_unsure, is_recorded) = (None, true, false);
-    let attempt = Attempt {
-        orchestrator,
-        operation,
-        target,
-        before,
-        is_unsure,
-        is_recorded,
-        stop,
-        said,
-        relied,
-        told,
-        looking,
-        client,
-    };
+    let attempt = Attempt { orchestrator, operation, target, before, is_unsure, is_recorded, stop, relied, notes };
     attempt.run().await
 }
 

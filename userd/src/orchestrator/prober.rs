@@ -121,6 +121,9 @@ impl Prober {
         asking: Asking<'_>,
     ) -> Result<Vec<Outcome>, Problem> {
         let outcomes = self.ask(trust, planned, asking).await;
+        if outcomes.is_ok() {
+            self.control.stop().await;
+        }
         // Whatever came of it, the prober is gone before the check is over.
         let ended = self.end(orchestrator, world).await;
         let outcomes = outcomes?;
@@ -128,9 +131,8 @@ impl Prober {
         Ok(outcomes)
     }
 
-    /// Ends it.
+    /// Ends it, whatever it does.
     pub(super) async fn end(self, orchestrator: &Orchestrator, world: &WorldRef) -> Result<(), Problem> {
-        self.control.stop().await;
         let stopped = orchestrator.root().stop_process(world.id, world.owner, self.process).await;
         stopped.map_err(|error| error.problem(""))
     }

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netengine_proto::control::{ControlReply, ControlRequest, Desired, NtpService, ServiceHealth};
+use netengine_proto::control::{ControlReply, ControlRequest, Desired, Health, NtpService, ServiceHealth};
 use nix::{
     sched::{CloneFlags, setns},
     sys::signal::{Signal, kill},
@@ -197,6 +197,13 @@ impl Control {
     pub fn health(&mut self) -> Vec<ServiceHealth> {
         match self.ask(&ControlRequest::Health) {
             ControlReply::Health(health) => health.services,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn summary(&mut self) -> Health {
+        match self.ask(&ControlRequest::Summary) {
+            ControlReply::Health(health) => health,
             other => panic!("{other:?}"),
         }
     }

@@ -82,6 +82,10 @@ fn apply_twice_is_the_same_and_what_is_not_desired_is_closed() {
     assert_eq!(health.iter().filter(|one| one.serving).count(), 2, "{health:?}");
     assert!(health.iter().any(|one| !one.serving && one.detail.contains("cannot listen")), "{health:?}");
     refused(&world, address("127.0.0.1:123"));
+    // A summary has that one alone, and the state's name.
+    let summary = control.summary();
+    assert_eq!(summary.services, health.into_iter().filter(|one| !one.serving).collect::<Vec<_>>());
+    assert_eq!(summary.services.len(), 1);
 
     assert_eq!(control.apply(None), []);
     refused(&world, address("127.0.0.1:124"));
