@@ -38,8 +38,8 @@ use netengine_proto::{
 use netengine_spec::{Spec, immutable_violations, model::Lifecycle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::turn::Refusal;
 pub use self::{diagnose::Progress, follow::follow_root};
+use self::{drive::Prepared, turn::Refusal};
 use crate::{
     decide::{OperationRef, Verdict, WorldRef, WorldSlot, act},
     events::Bus,
@@ -182,6 +182,9 @@ impl Orchestrator {
         let slot = verdict.object();
         let store = &self.0.store;
         let found = store.find(slot).await.map_err(|error| error.problem(what))?;
+        // Whoever was at work on the world when the look began has ended by the time this one begins, or it does not begin.
+        let ends = store.ends();
+        let looking = found.as_ref().map(|world| drive::begin_look(self, world));
         let known = match &found {
             Some(reference) => store.load(reference).await.map_err(|error| error.problem(what))?,
             None => None,
@@ -216,7 +219,7 @@ impl Orchestrator {
         match store.begin_up(&operation, known.is_some(), more, size, quotas).await {
             Ok(chosen) => {
                 let draft = (chosen == leases.leases).then_some(target);
-                Ok(self.spawn(operation, draft))
+                Ok(self.spawn(operation, Prepared { draft, looking: looking.filter(|_| store.ends() == ends) }))
             }
             Err(StoreError::Conflict) => Err(Refusal::Conflict(id)),
             Err(error) => Err(error.problem(what).into()),
@@ -253,7 +256,7 @@ impl Orchestrator {
         let operation = self.new_operation(Kind::Down, verdict.object().clone(), None, phases::LAST, None);
         let quotas = (!verdict.principal().is_admin()).then_some(&self.0.quotas);
         match self.0.store.begin_down(&operation, quotas).await {
-            Ok(()) => Ok(self.spawn(operation, None)),
+            Ok(()) => Ok(self.spawn(operation, Prepared::default())),
             Err(StoreError::Conflict) => Err(Refusal::Conflict(operation.world.id)),
             Err(error) => Err(error.problem(what).into()),
         }
@@ -300,7 +303,7 @@ impl Orchestrator {
     fn take_up(&self, interrupted: Vec<Operation>) {
         for operation in interrupted {
             tracing::info!(operation = %operation.id, world = %operation.world.id, "taking up an interrupted operation");
-            self.spawn(operation, None);
+            self.spawn(operation, Prepared::default());
         }
     }
 
@@ -325,7 +328,7 @@ impl Orchestrator {
         Operation { id: ids::operation(), kind, world, spec, up_to, deadline, begun_at, undoing, resumed, heal }
     }
 
-    fn spawn(&self, operation: Operation, draft: Option<Target>) -> Accepted {
+    fn spawn(&self, operation: Operation, prepared: Prepared) -> Accepted {
         let accepted = Accepted { operation: operation.id.to_string(), world: operation.world.name.to_string() };
         let (cancel, ended) = (CancellationToken::new(), CancellationToken::new());
         self.at_work().insert(operation.id, turn::AtWork { cancel: cancel.clone(), ended: ended.clone() });
@@ -336,7 +339,7 @@ impl Orchestrator {
             let closing = orchestrator.0.closing.clone();
             tokio::select! {
                 () = closing.cancelled() => {}
-                () = drive::drive(&orchestrator, operation, draft, cancel) => {}
+                () = drive::drive(&orchestrator, operation, prepared, cancel) => {}
             }
             orchestrator.at_work().remove(&id);
         });

@@ -2,7 +2,8 @@
 //!
 //! Every change of state is one transaction that also writes the events telling of it ([`Change`]); subscribers hear of
 //! them after the commit. Writers take turns, so events are committed in the order of their numbers. SQLite runs with a
-//! write-ahead log and `synchronous=FULL`: what was acknowledged survives a power cut.
+//! write-ahead log and `synchronous=FULL`: what was acknowledged survives a power cut. Rows that change often hold no long
+//! texts, which would be written again with each change: specs and services are in `intended` and `in_force`.
 
 pub(crate) mod drift;
 mod errors;
@@ -17,7 +18,14 @@ mod secrets;
 mod services;
 pub mod worlds;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use netengine_proto::api::Event;
 use sqlx::{Any, AnyConnection, AnyPool, Connection, Transaction, any::AnyPoolOptions};
@@ -38,6 +46,8 @@ pub struct Store {
     gate: Arc<watch::Sender<gate::Gate>>,
     writer: Arc<Semaphore>,
     bus: Arc<Bus>,
+    /// Operations whose end was about to be written.
+    ends: Arc<AtomicU64>,
 }
 
 /// One transaction that changes state, with its events.
@@ -45,6 +55,7 @@ pub struct Change<'a> {
     transaction: Transaction<'static, Any>,
     told: Vec<(netengine_proto::ids::Uid, Event)>,
     bus: &'a Bus,
+    ends: &'a AtomicU64,
     _turn: SemaphorePermit<'a>,
 }
 
@@ -61,7 +72,12 @@ impl Store {
         let turn = tokio::time::timeout(BUSY_TIME * 2, self.writer.acquire()).await;
         let turn = turn.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Busy)?;
         let transaction = self.transaction().await?;
-        Ok(Change { transaction, told: Vec::new(), bus: &self.bus, _turn: turn })
+        Ok(Change { transaction, told: Vec::new(), bus: &self.bus, ends: &self.ends, _turn: turn })
+    }
+
+    /// How often the end of an operation was about to be written. While it is the same, none of this daemon has ended.
+    pub(crate) fn ends(&self) -> u64 {
+        self.ends.load(Ordering::SeqCst)
     }
 
     /// Whether the database answers; for `doctor`.
@@ -131,6 +147,8 @@ async fn configure(connection: &mut AnyConnection, sqlite: bool) -> Result<(), s
             "PRAGMA synchronous = FULL",
             "PRAGMA foreign_keys = ON",
             "PRAGMA trusted_schema = OFF",
+            // The daemon's sandbox has no directory for temporary files.
+            "PRAGMA temp_store = MEMORY",
         ] {
             sqlx::raw_sql(pragma).execute(&mut *connection).await?;
         }

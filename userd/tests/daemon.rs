@@ -202,6 +202,45 @@ fn over_a_damaged_database_it_says_so_and_serves_when_it_is_gone() {
     assert_eq!(end(daemon), 0);
 }
 
+/// A database as a release with this many migrations left it, as bytes.
+fn database_of(migrations: &[&str]) -> Vec<u8> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("state.db");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(async {
+        use sqlx::Connection;
+        sqlx::any::install_default_drivers();
+        let url = format!("sqlite://{}?mode=rwc", file.display());
+        let mut connection = sqlx::AnyConnection::connect(&url).await.expect("open");
+        let version = format!(
+            "CREATE TABLE schema_version (version BIGINT NOT NULL); INSERT INTO schema_version VALUES ({});",
+            migrations.len()
+        );
+        for text in migrations.iter().map(|text| (*text).to_owned()).chain([version]) {
+            sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut connection).await.expect("written");
+        }
+        connection.close().await.expect("closed");
+    });
+    fs::read(&file).expect("read")
+}
+
+#[test]
+fn in_its_sandbox_it_upgrades_the_database_of_a_release_before() {
+    let database = database_of(&[
+        include_str!("../../migrations/0001_core.sql"),
+        include_str!("../../migrations/0002_services.sql"),
+        include_str!("../../migrations/0003_and_leases.sql"),
+        include_str!("../../migrations/0004_drift.sql"),
+        include_str!("../../migrations/0005_peers.sql"),
+    ]);
+    let daemon = Daemon::start_over(256, Some(&database));
+    let answer = daemon.get("/worlds");
+    assert!(answer.ends_with("[]"), "{answer}");
+    let copy = daemon.directory.path().join("state/state.db.before-6");
+    assert!(fs::metadata(copy).expect("the copy of the database before").len() > 0);
+    assert_eq!(end(daemon), 0);
+}
+
 #[test]
 fn it_refuses_to_start_without_its_sockets_or_with_flags_it_does_not_know() {
     let run = |arguments: &[&str]| {

@@ -26,6 +26,29 @@ impl Finding {
     }
 }
 
+/// Where a walk is; put into words only for what is told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum SpecPath<'a> {
+    Root,
+    Key(&'a SpecPath<'a>, &'a str),
+    Index(&'a SpecPath<'a>, usize),
+}
+
+impl SpecPath<'_> {
+    pub fn is_root(&self) -> bool {
+        matches!(self, SpecPath::Root)
+    }
+
+    /// As in messages: `a.b[1]`.
+    pub fn text(&self) -> String {
+        match self {
+            SpecPath::Root => String::new(),
+            SpecPath::Key(parent, key) => join(&parent.text(), key),
+            SpecPath::Index(parent, index) => format!("{}[{index}]", parent.text()),
+        }
+    }
+}
+
 /// `parent.key`.
 pub(crate) fn join(parent: &str, key: &str) -> String {
     if parent.is_empty() { shortened(key) } else { format!("{parent}.{}", shortened(key)) }

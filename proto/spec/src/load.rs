@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
@@ -105,7 +106,7 @@ pub fn load_json(value: &Value) -> Result<Loaded, Vec<Diagnostic>> {
 fn finish(root: &Rc<Node>, mut findings: Vec<Finding>, texts: &Texts) -> Result<Loaded, Vec<Diagnostic>> {
     let structured = structure(root, schema_ref());
     findings.extend(structured.findings);
-    let spec: Spec = match serde_json::from_value(structured.value.clone()) {
+    let spec = match Spec::deserialize(&structured.value) {
         Ok(spec) => spec,
         Err(why) => {
             let message = format!("cannot read the spec although its structure is sound: {why}");

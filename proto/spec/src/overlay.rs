@@ -8,7 +8,7 @@ use std::{
 use netengine_proto::limits::{SPEC_BYTES, SPEC_DEPTH};
 
 use crate::{
-    finding::{Finding, join, quoted},
+    finding::{Finding, SpecPath, join, quoted},
     load::Environment,
     parse::parse,
     tree::{Data, Entry, Node, Span, Style, Texts},
@@ -117,7 +117,7 @@ fn null(span: Span) -> Rc<Node> {
 /// Replaces `${env:NAME}` and `${env:NAME:-default}` in every text of the tree.
 pub(crate) fn expand(root: &mut Rc<Node>, environment: &Environment, texts: &Texts, findings: &mut Vec<Finding>) {
     let mut expansion = Expansion { environment, texts, findings, bytes: 0 };
-    if let Some(changed) = expansion.node(root, "") {
+    if let Some(changed) = expansion.node(root, &SpecPath::Root) {
         *root = changed;
     }
 }
@@ -131,7 +131,7 @@ struct Expansion<'a> {
 
 impl Expansion<'_> {
     /// The node with its texts replaced; `None` when there was nothing to replace.
-    fn node(&mut self, node: &Rc<Node>, path: &str) -> Option<Rc<Node>> {
+    fn node(&mut self, node: &Rc<Node>, path: &SpecPath) -> Option<Rc<Node>> {
         let data = match &node.data {
             Data::Scalar { text, .. } => {
                 if !text.contains(OPEN) {
@@ -149,7 +149,7 @@ impl Expansion<'_> {
             Data::List(items) => {
                 let mut changed = None;
                 for (index, item) in items.iter().enumerate() {
-                    if let Some(new) = self.node(item, &format!("{path}[{index}]")) {
+                    if let Some(new) = self.node(item, &SpecPath::Index(path, index)) {
                         changed.get_or_insert_with(|| items.clone())[index] = new;
                     }
                 }
@@ -158,7 +158,7 @@ impl Expansion<'_> {
             Data::Map(entries) => {
                 let mut changed = None;
                 for (index, entry) in entries.iter().enumerate() {
-                    if let Some(new) = self.node(&entry.value, &join(path, &entry.key)) {
+                    if let Some(new) = self.node(&entry.value, &SpecPath::Key(path, &entry.key)) {
                         changed.get_or_insert_with(|| entries.clone())[index].value = new;
                     }
                 }
@@ -168,7 +168,7 @@ impl Expansion<'_> {
         Some(Rc::new(Node { data, span: node.span }))
     }
 
-    fn text(&mut self, text: &str, span: Span, path: &str) -> String {
+    fn text(&mut self, text: &str, span: Span, path: &SpecPath) -> String {
         let mut result = String::new();
         let mut rest = text;
         while let Some(at) = rest.find(OPEN) {
@@ -190,7 +190,7 @@ impl Expansion<'_> {
     }
 
     /// Appends the value of one `${env:NAME}` or `${env:NAME:-default}`.
-    fn reference(&mut self, reference: &str, span: Span, path: &str, result: &mut String) {
+    fn reference(&mut self, reference: &str, span: Span, path: &SpecPath, result: &mut String) {
         let inner = &reference[OPEN.len()..reference.len() - 1];
         let (name, default) = inner.split_once(":-").map_or((inner, None), |(name, text)| (name, Some(text)));
         let is_name = !name.starts_with(|c: char| c.is_ascii_digit())
@@ -211,7 +211,7 @@ impl Expansion<'_> {
     }
 
     /// Notes an error at the reference itself, where the source shows it literally.
-    fn refuse(&mut self, mut span: Span, path: &str, reference: &str, message: String, help: Option<String>) {
+    fn refuse(&mut self, mut span: Span, path: &SpecPath, reference: &str, message: String, help: Option<String>) {
         let written = self.texts.text(span.source).get(span.start..span.end).unwrap_or_default();
         let at = written.find(reference).filter(|at| !reference.is_empty() && !written[..*at].contains('\n'));
         if let Some(at) = at {
@@ -219,7 +219,7 @@ impl Expansion<'_> {
             span.start += at;
             span.end = span.start + reference.len();
         }
-        self.findings.push(Finding { path: path.to_owned(), help, ..Finding::error_at(span, message) });
+        self.findings.push(Finding { path: path.text(), help, ..Finding::error_at(span, message) });
     }
 }
 

@@ -265,7 +265,6 @@ impl Build {
     fn key(&mut self, text: &str, style: Style, span: Span) {
         let is_merge = style == Style::Plain && text == "<<";
         let is_text = style != Style::Plain || resolve_plain(text) == Plain::Text;
-        let parent = self.path();
         let Some(Frame { kind: FrameKind::Map { seen, key, .. }, cost, .. }) = self.stack.last_mut() else { return };
         cost.bytes += text.len();
         let role = match is_merge {
@@ -274,15 +273,14 @@ impl Build {
             false => Role::Duplicate,
         };
         *key = Some(Key { text: text.to_owned(), span, role });
-        let path = join(&parent, text);
         if role == Role::Duplicate {
             let help = Some("keep one of the two".to_owned());
             let finding = Finding::error_at(span, format!("the key {} appears twice in one map", quoted(text)));
-            self.findings.push(Finding { path, help, ..finding });
+            self.findings.push(Finding { path: self.path(), help, ..finding });
         } else if !is_text {
             let help = (!text.is_empty()).then(|| format!("write it in quotes: \"{text}\""));
             let finding = Finding::error_at(span, format!("the key {} is not a text", quoted(text)));
-            self.findings.push(Finding { path, help, ..finding });
+            self.findings.push(Finding { path: self.path(), help, ..finding });
         }
     }
 

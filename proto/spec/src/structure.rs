@@ -9,7 +9,7 @@ use std::rc::Rc;
 use serde_json::{Map, Value};
 
 use crate::{
-    finding::{Finding, TOLD, join, quoted},
+    finding::{Finding, SpecPath, TOLD, join, quoted},
     formats,
     grammar::is_deceptive,
     tree::{Data, Entry, Node, Plain, Span, Style, resolve_plain},
@@ -31,7 +31,7 @@ pub(crate) struct Structured {
 /// Walks a tree along the schema of the spec.
 pub(crate) fn structure(root: &Rc<Node>, schema: &Value) -> Structured {
     let mut walk = Walk { findings: Vec::new(), refused: Vec::new() };
-    let at = At { node: root, key: root.span, path: String::new(), name: "the spec".to_owned() };
+    let at = At { node: root, key: root.span, path: SpecPath::Root };
     let value = walk.value(&at, schema).unwrap_or_else(|| stand_in(schema));
     Structured { value, findings: walk.findings, refused: walk.refused }
 }
@@ -40,9 +40,22 @@ pub(crate) fn structure(root: &Rc<Node>, schema: &Value) -> Structured {
 struct At<'a> {
     node: &'a Node,
     key: Span,
-    path: String,
+    path: SpecPath<'a>,
+}
+
+impl At<'_> {
     /// What messages call it.
-    name: String,
+    fn name(&self) -> String {
+        name(&self.path)
+    }
+}
+
+fn name(path: &SpecPath) -> String {
+    match path {
+        SpecPath::Root => "the spec".to_owned(),
+        SpecPath::Key(_, key) => format!("`{}`", shown(key)),
+        SpecPath::Index(list, index) => format!("entry {index} of {}", name(list)),
+    }
 }
 
 struct Walk {
@@ -66,13 +79,13 @@ impl Walk {
             "integer" => self.integer(at, schema),
             "boolean" => self.boolean(at),
             // The schema is ours; a test walks all of it and finds no other kind.
-            other => self.refuse(at, format!("{} has the unknown kind {other:?} in the schema", at.name), None),
+            other => self.refuse(at, format!("{} has the unknown kind {other:?} in the schema", at.name()), None),
         }
     }
 
     fn refuse(&mut self, at: &At, message: String, help: Option<String>) -> Option<Value> {
-        self.refused.push(at.path.clone());
-        self.findings.push(Finding { path: at.path.clone(), help, ..Finding::error_at(at.node.span, message) });
+        self.refused.push(at.path.text());
+        self.findings.push(Finding { path: at.path.text(), help, ..Finding::error_at(at.node.span, message) });
         None
     }
 
@@ -83,7 +96,7 @@ impl Walk {
                 "a list" => "write `[]` for none",
                 _ => "give it a value, or leave the key out",
             };
-            return self.refuse(at, format!("{} is empty; it must be {wanted}", at.name), Some(help.to_owned()));
+            return self.refuse(at, format!("{} is empty; it must be {wanted}", at.name()), Some(help.to_owned()));
         }
         let found = match &at.node.data {
             Data::Map(_) => "a map".to_owned(),
@@ -99,7 +112,7 @@ impl Walk {
             Data::Scalar { text, .. } if wanted == "a text" => Some(format!("write it in quotes: {}", quoted(text))),
             _ => None,
         };
-        self.refuse(at, format!("{} must be {wanted}, not {found}", at.name), help)
+        self.refuse(at, format!("{} must be {wanted}, not {found}", at.name()), help)
     }
 
     fn object(&mut self, at: &At, schema: &Value) -> Option<Value> {
@@ -109,8 +122,7 @@ impl Walk {
         let others = schema.get("additionalProperties").filter(|others| others.is_object());
         let mut value = Map::new();
         for entry in entries {
-            let name = format!("`{}`", shown(&entry.key));
-            let child = At { node: &entry.value, key: entry.key_span, path: join(&at.path, &entry.key), name };
+            let child = At { node: &entry.value, key: entry.key_span, path: SpecPath::Key(&at.path, &entry.key) };
             if let Some(schema) = known.get(&entry.key) {
                 if let Some(read) = self.value(&child, schema) {
                     value.insert(entry.key.clone(), read);
@@ -133,27 +145,27 @@ impl Walk {
         let Some(format) = schema["propertyNames"]["format"].as_str().and_then(formats::find) else { return true };
         let Err(why) = (format.check)(key) else { return true };
         // One entry of the map is not known; the others are.
-        self.refused.push(join(&at.path, UNKNOWN));
-        let message = format!("the name {} in {} {why}", quoted(key), at.name);
-        self.findings.push(Finding { path: child.path.clone(), ..Finding::error_at(child.key, message) });
+        self.refused.push(join(&at.path.text(), UNKNOWN));
+        let message = format!("the name {} in {} {why}", quoted(key), at.name());
+        self.findings.push(Finding { path: child.path.text(), ..Finding::error_at(child.key, message) });
         false
     }
 
     fn unknown_key(&mut self, at: &At, child: &At, key: &str, known: &Map<String, Value>) {
-        let message = format!("unknown key {} in {}", quoted(key), at.name);
+        let message = format!("unknown key {} in {}", quoted(key), at.name());
         // Past what is told anyway, searching would only cost time.
         let is_told = self.findings.len() < TOLD;
         let near = is_told.then(|| nearest(key, known.keys().map(String::as_str))).flatten();
         if let Some(near) = near {
             // What the user meant to say there is not known.
-            self.refused.push(join(&at.path, near));
+            self.refused.push(join(&at.path.text(), near));
         }
         let help = match near {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("known keys: {}", known.keys().map(String::as_str).collect::<Vec<_>>().join(", ")),
         };
         let finding = Finding::error_at(child.key, message);
-        self.findings.push(Finding { path: child.path.clone(), help: Some(help), ..finding });
+        self.findings.push(Finding { path: child.path.text(), help: Some(help), ..finding });
     }
 
     /// Names the required keys that are missing, and puts stand-ins for those and for refused ones.
@@ -173,7 +185,7 @@ impl Walk {
             }
             if !entries.iter().any(|entry| entry.key == key) {
                 missing.push(key);
-                self.refused.push(join(&at.path, key));
+                self.refused.push(join(&at.path.text(), key));
             }
             value.insert(key.to_owned(), known.get(key).map_or(Value::Null, stand_in));
         }
@@ -181,15 +193,15 @@ impl Walk {
             return;
         }
         let list = missing.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
-        let (message, help) = if at.path.is_empty() {
+        let (message, help) = if at.path.is_root() {
             let noun = if missing.len() == 1 { "section" } else { "sections" };
             let can_be_empty = missing.iter().find(|key| !matches!(**key, "metadata" | "substrate"));
             let help = can_be_empty.map(|key| format!("write `{key}: {{}}` to take the defaults"));
             (format!("the spec lacks the {noun} {list}"), help)
         } else {
-            (format!("{} lacks {list}", at.name), None)
+            (format!("{} lacks {list}", at.name()), None)
         };
-        self.findings.push(Finding { path: at.path.clone(), help, ..Finding::error_at(at.key, message) });
+        self.findings.push(Finding { path: at.path.text(), help, ..Finding::error_at(at.key, message) });
     }
 
     fn array(&mut self, at: &At, schema: &Value) -> Option<Value> {
@@ -197,9 +209,7 @@ impl Walk {
         let wanted = &schema["items"];
         let mut values = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
-            let path = format!("{}[{index}]", at.path);
-            let name = format!("entry {index} of {}", at.name);
-            let child = At { node: item, key: item.span, path, name };
+            let child = At { node: item, key: item.span, path: SpecPath::Index(&at.path, index) };
             // A stand-in keeps the indices of the entries behind it.
             values.push(self.value(&child, wanted).unwrap_or_else(|| stand_in(wanted)));
         }
@@ -209,7 +219,7 @@ impl Walk {
     fn string(&mut self, at: &At, schema: &Value) -> Option<Value> {
         let Some(format) = schema["format"].as_str().and_then(formats::find) else {
             // A test walks the whole schema and finds no text without a format.
-            return self.refuse(at, format!("{} has no format in the schema", at.name), None);
+            return self.refuse(at, format!("{} has no format in the schema", at.name()), None);
         };
         let Data::Scalar { text, style } = &at.node.data else { return self.wrong_type(at, format.noun) };
         let read = resolve_plain(text);
@@ -222,7 +232,7 @@ impl Walk {
         let text = if is_line { text.trim_end_matches(['\n', '\r']) } else { text };
         match (format.check)(text) {
             Ok(()) => Some(Value::String(text.to_owned())),
-            Err(why) => self.refuse(at, format!("{}: {} {why}", at.name, quoted(text)), None),
+            Err(why) => self.refuse(at, format!("{}: {} {why}", at.name(), quoted(text)), None),
         }
     }
 
@@ -238,7 +248,7 @@ impl Walk {
             return Some(Value::String(text.clone()));
         }
         let help = nearest(text, allowed.iter().copied()).map(|near| format!("did you mean `{near}`?"));
-        self.refuse(at, format!("{}: {} is not one of {list}", at.name, quoted(text)), help)
+        self.refuse(at, format!("{}: {} is not one of {list}", at.name(), quoted(text)), help)
     }
 
     fn integer(&mut self, at: &At, schema: &Value) -> Option<Value> {
@@ -250,7 +260,9 @@ impl Walk {
         let (least, most) = (schema["minimum"].as_i64().unwrap_or(0), schema["maximum"].as_i64().unwrap_or(i64::MAX));
         match text.parse::<i64>() {
             Ok(number) if (least..=most).contains(&number) => Some(Value::from(number)),
-            _ => self.refuse(at, format!("{} must be between {least} and {most}, not {}", at.name, shown(text)), None),
+            _ => {
+                self.refuse(at, format!("{} must be between {least} and {most}, not {}", at.name(), shown(text)), None)
+            }
         }
     }
 

@@ -68,6 +68,12 @@ impl Broker {
             }
             let untouched = round == 0 && !fresh.is_empty();
             if difference.is_empty() && !untouched {
+                if joined.is_empty()
+                    && difference.finds_nothing()
+                    && let Some((key, _)) = &held.plan
+                {
+                    held.known.learn_equal(*key);
+                }
                 break;
             }
             if round == ROUNDS {
@@ -105,13 +111,21 @@ impl Broker {
         lists: bool,
     ) -> Result<Observed, RootError> {
         let HeldWorld { plan, nodes, known, .. } = held;
-        let Some((_, plan)) = plan else { return Err(RootError::NotFound) };
+        let Some((key, plan)) = plan else { return Err(RootError::NotFound) };
         self.see(world.id, nodes, known, plan, extent, &BTreeSet::new()).await?;
         let alias = tag::alias(self.instance, world.owner, world.id);
         let absent = plan.nodes.iter().filter(|node| !nodes.contains_key(&node.node));
         let mut drift: Vec<_> = absent.map(|node| namespace_change(ChangeAction::Create, &node.node)).collect();
         let joined = self.joined(world, plan).await?;
+        // The ends of cables in other worlds are known to nobody.
+        let is_alone = joined.is_empty() && drift.is_empty();
+        if is_alone && !lists && known.is_equal_to(*key) {
+            return Ok(Observed { drift, foreign: Vec::new(), objects: Vec::new() });
+        }
         let difference = diff(plan, &joined, &alias, known.seen());
+        if is_alone && difference.finds_nothing() {
+            known.learn_equal(*key);
+        }
         drift.extend(difference.changes());
         let objects = if lists { objects(plan, &joined, &alias, known.seen()) } else { Vec::new() };
         Ok(Observed { drift, foreign: difference.foreign, objects })

@@ -114,6 +114,11 @@ impl Difference {
         self.actions.values().all(Vec::is_empty)
     }
 
+    /// Whether nothing must be done, and nothing is there that is not ours.
+    pub fn finds_nothing(&self) -> bool {
+        self.is_empty() && self.foreign.is_empty() && self.conflict.is_none()
+    }
+
     /// The actions as a report.
     pub fn changes(&self) -> Vec<Change> {
         self.actions

@@ -14,6 +14,7 @@ use super::{
     processes::Depth,
 };
 use crate::{
+    decide::WorldRef,
     ids,
     plan::{PlanError, Target, peers::HeldPeer},
     problem::{about, problem},
@@ -31,20 +32,36 @@ const WRITE_TRIES: (u32, Duration) = (5, Duration::from_secs(2));
 /// First and longest wait before an operation is driven again that the database kept from its end.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
 
+/// What was begun for an operation before it was written down.
+#[derive(Default)]
+pub(super) struct Prepared {
+    /// Its target, with the leases that the world has.
+    pub draft: Option<Target>,
+    /// A look at its world that no other operation has changed since.
+    pub looking: Option<Looking>,
+}
+
+/// Begins to look at a world. It takes its time in rootd, and changes nothing.
+pub(super) fn begin_look(orchestrator: &Orchestrator, world: &WorldRef) -> Looking {
+    let (orchestrator, world) = (orchestrator.clone(), world.clone());
+    tokio::spawn(async move { look(&orchestrator, &world, Depth::Summary, None).await })
+}
+
 /// Drives `operation` to its end. While the database does not let it, it is taken up again, as after a restart.
 ///
-/// `draft` is its target where it was drawn up already, with the leases that the world has.
 pub(super) async fn drive(
     orchestrator: &Orchestrator,
     mut operation: Operation,
-    mut draft: Option<Target>,
+    mut prepared: Prepared,
     cancel: CancellationToken,
 ) {
     let (mut pause, mut removed) = (AGAIN.0, 0);
     loop {
         let ended = match operation.kind {
             Kind::Down => drive_down(orchestrator, &operation, &mut removed).await,
-            Kind::Up | Kind::Repair => drive_up(orchestrator, &operation, draft.take(), cancel.clone()).await,
+            Kind::Up | Kind::Repair => {
+                drive_up(orchestrator, &operation, std::mem::take(&mut prepared), cancel.clone()).await
+            }
         };
         let Err(error) = ended else {
             return orchestrator.settle_peers(&operation.world).await;
@@ -81,14 +98,11 @@ async fn drive_down(orchestrator: &Orchestrator, operation: &Operation, removed:
 async fn drive_up(
     orchestrator: &Orchestrator,
     operation: &Operation,
-    draft: Option<Target>,
+    Prepared { draft, looking }: Prepared,
     cancel: CancellationToken,
 ) -> Result<(), StoreError> {
-    // It takes its time in rootd, and changes nothing.
-    let looking = (!operation.undoing).then(|| {
-        let (orchestrator, world) = (orchestrator.clone(), operation.world.clone());
-        tokio::spawn(async move { look(&orchestrator, &world, Depth::Summary, None).await })
-    });
+    let look = || begin_look(orchestrator, &operation.world);
+    let looking = looking.or_else(|| (!operation.undoing).then(look));
     let stored = orchestrator.store().load(&operation.world).await?;
     let verb = if operation.kind == Kind::Repair { "repair" } else { "start" };
     let what = format!("cannot {verb} world \"{}\"", operation.world.name);

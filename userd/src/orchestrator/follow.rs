@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Orchestrator, attempt, drift,
+    drive::Prepared,
     restarts::{Next, Restarts},
     tend::daemon_verdict,
 };
@@ -216,6 +217,10 @@ pub(super) async fn whats_wrong(
     let target = Target::draft(spec, stored.up_to, world.id, world.owner, &leases);
     let Ok(target) = target.and_then(|draft| draft.beside(stored.peers)) else { return Ok(None) };
     let target = target.with(secrets);
+    let offered = match target.peers.is_empty() {
+        true => None,
+        false => Some(orchestrator.store().offered(world).await?),
+    };
     Ok(match attempt::observe(orchestrator, world, Some(&target)).await {
         Err(problem) => Some(problem.cause),
         Ok(observed) if !observed.drift.is_empty() => Some("its network differs from the plan".to_owned()),
@@ -226,7 +231,9 @@ pub(super) async fn whats_wrong(
         // New keys of its zones and issuers reach the worlds that it is joined with.
         Ok(observed)
             if observed.worldd.health.as_ref().is_some_and(|health| {
-                !target.peers.is_empty() && (&health.zones, &health.issuers) != (&stored.zones, &stored.issuers)
+                offered
+                    .as_ref()
+                    .is_some_and(|offered| (&health.zones, &health.issuers) != (&offered.zones, &offered.issuers))
             }) =>
         {
             Some("its zones or issuers have other keys".to_owned())
@@ -252,7 +259,7 @@ async fn remove(orchestrator: &Orchestrator, world: WorldRef) -> Result<(), Stor
         Err(StoreError::Conflict | StoreError::Gone) => Ok(()),
         Err(error) => Err(error),
         Ok(()) => {
-            orchestrator.spawn(operation, None);
+            orchestrator.spawn(operation, Prepared::default());
             Ok(())
         }
     }

@@ -22,7 +22,10 @@ use crate::{
         peers::{self, HeldPeer, JoinedPeer, Side, Standing, Users},
     },
     problem::problem,
-    store::{StoreError, worlds::World},
+    store::{
+        StoreError,
+        worlds::{Offered, World},
+    },
 };
 
 /// Longest wait for the host's name services.
@@ -32,6 +35,7 @@ const NAMES_TIME: Duration = Duration::from_secs(5);
 struct Other {
     target: Target,
     stored: World,
+    offered: Offered,
     authority: Option<Vec<u8>>,
 }
 
@@ -39,8 +43,8 @@ impl Other {
     fn side(&self) -> Side<'_> {
         let WorldRef { id, owner, name } = &self.stored.reference;
         let Target { spec, network, .. } = &self.target;
-        let (authority, zones) = (self.authority.as_deref(), self.stored.zones.as_slice());
-        let issuers = self.stored.issuers.as_slice();
+        let (authority, zones) = (self.authority.as_deref(), self.offered.zones.as_slice());
+        let issuers = self.offered.issuers.as_slice();
         Side { world: *id, owner: *owner, name, spec, network, authority, zones, issuers }
     }
 }
@@ -81,7 +85,8 @@ impl Orchestrator {
         let target = Target::draft(spec, stored.up_to, reference.id, reference.owner, &leases);
         let Ok(target) = target else { return Ok(None) };
         let authority = self.store().trust(reference.id).await?.certificates.first().map(|der| der.to_vec());
-        Ok(Some(Other { target, stored, authority }))
+        let offered = self.store().offered(&reference).await?;
+        Ok(Some(Other { target, stored, offered, authority }))
     }
 
     /// Refuses a spec whose networks overlap those of a world that consents to be joined with it.

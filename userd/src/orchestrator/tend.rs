@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{Orchestrator, follow};
+use super::{Orchestrator, drive::Prepared, follow};
 use crate::{
     decide::{Principal, Verdict, WorldRef, act, decide},
     store::{StoreError, operations::Kind},
@@ -201,7 +201,7 @@ async fn look(
         Err(StoreError::Gone) => return Ok(Stand::Over),
         begun => begun?,
     }
-    orchestrator.spawn(operation, None);
+    orchestrator.spawn(operation, Prepared::default());
     ended(orchestrator, id).await;
     let stored = orchestrator.store().load(world).await?;
     let is_wrong = stored.is_some_and(|stored| stored.state == WorldState::Degraded);

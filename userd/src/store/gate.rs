@@ -46,6 +46,7 @@ impl Store {
             gate: Arc::new(watch::Sender::new(Gate::Opening)),
             writer: Arc::new(tokio::sync::Semaphore::new(1)),
             bus,
+            ends: Arc::default(),
         }
     }
 

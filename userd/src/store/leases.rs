@@ -62,7 +62,7 @@ impl Change<'_> {
         if up_to < phases::ANDS {
             return Ok(Leases::new());
         }
-        let row = sqlx::query("SELECT spec FROM worlds WHERE id = $1")
+        let row = sqlx::query("SELECT spec FROM in_force WHERE world = $1")
             .bind(world.id.to_string())
             .fetch_optional(self.sql())
             .await?;

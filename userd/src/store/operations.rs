@@ -1,5 +1,7 @@
 //! Operations and their steps: each transition is one transaction, with the events that tell of it.
 
+use std::sync::atomic::Ordering;
+
 use netengine_proto::{
     api::{OperationState, OperationStatus, PhaseState, PhaseStatus, Problem, ServiceStatus, WorldState},
     control::{Delegation, IssuerKeys},
@@ -226,16 +228,10 @@ impl Store {
 
     /// The world is what its spec says, by live checks.
     pub(crate) async fn finish_up(&self, operation: &Operation, success: &Success) -> Result<(), StoreError> {
-        let spec = operation.spec.as_ref().ok_or(StoreError::Gone)?;
-        let text = serde_json::to_string(spec).map_err(|error| StoreError::Value(error.to_string()))?;
         let mut change = self.begin().await?;
         let id = operation.world.id;
-        change.set_spec(id, &text, operation.up_to, time::now_ms()).await?;
         change.set_state(id, WorldState::Ready, "").await?;
-        change.set_services(id, &success.services).await?;
-        change.set_trust(id, &success.trust).await?;
-        change.set_offered(id, &success.zones, &success.issuers).await?;
-        let before = change.set_peers(id, &success.peers).await?;
+        let before = change.set_in_force(operation, success, time::now_ms()).await?;
         change.tell_of_peers(operation, &before, &success.peers).await?;
         for part in [Part::Network, Part::Process] {
             change.close_drifts(id, part, time::now_ms()).await?;
@@ -449,10 +445,9 @@ impl Change<'_> {
                 return Err(StoreError::Quota { what: "operation", used: used + 1, limit });
             }
         }
-        let spec = operation.spec.as_ref().map(serde_json::to_string).transpose();
         let made = sqlx::query(
-            "INSERT INTO operations (id, world, owner, name, kind, state, spec, up_to, changes, begun_at, deadline) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $10)",
+            "INSERT INTO operations (id, world, owner, name, kind, state, up_to, changes, begun_at, deadline) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9)",
         )
         .bind(operation.id.to_string())
         .bind(operation.world.id.to_string())
@@ -460,7 +455,6 @@ impl Change<'_> {
         .bind(operation.world.name.to_string())
         .bind(operation.kind.as_str())
         .bind(OperationState::Running.as_str())
-        .bind(spec.map_err(|error| StoreError::Value(error.to_string()))?)
         .bind(i64::from(operation.up_to))
         .bind(operation.begun_at)
         .bind(operation.deadline)
@@ -470,6 +464,14 @@ impl Change<'_> {
             Err(error) if StoreError::is_duplicate(&error) => return Err(StoreError::Conflict),
             made => made?,
         };
+        if let Some(spec) = &operation.spec {
+            let spec = serde_json::to_string(spec).map_err(|error| StoreError::Value(error.to_string()))?;
+            sqlx::query("INSERT INTO intended (operation, spec) VALUES ($1, $2)")
+                .bind(operation.id.to_string())
+                .bind(spec)
+                .execute(self.sql())
+                .await?;
+        }
         let message = format!("{} of \"{}\" began", operation.kind.as_str(), operation.world.name);
         let data = json!({ "operation_kind": operation.kind.as_str() });
         self.event(&operation.world, NewEvent::new("operation.running", Some(operation.id), message).data(data)).await
@@ -481,12 +483,17 @@ impl Change<'_> {
         state: OperationState,
         problem: Option<&Problem>,
     ) -> Result<(), StoreError> {
+        self.ends.fetch_add(1, Ordering::SeqCst);
         let problem = problem.map(serde_json::to_string).transpose();
         sqlx::query("UPDATE operations SET state = $2, problem = $3, ended_at = $4 WHERE id = $1")
             .bind(operation.id.to_string())
             .bind(state.as_str())
             .bind(problem.map_err(|error| StoreError::Value(error.to_string()))?)
             .bind(time::now_ms())
+            .execute(self.sql())
+            .await?;
+        sqlx::query("DELETE FROM intended WHERE operation = $1")
+            .bind(operation.id.to_string())
             .execute(self.sql())
             .await?;
         let owner = operation.world.owner;
@@ -506,7 +513,7 @@ impl Change<'_> {
 pub(super) async fn interrupted(connection: &mut AnyConnection) -> Result<Vec<Operation>, StoreError> {
     let rows = sqlx::query(
         "SELECT id, world, owner, name, kind, state, spec, up_to, deadline, begun_at FROM operations \
-         WHERE state IN ('running', 'undoing') ORDER BY begun_at",
+         LEFT JOIN intended ON operation = id WHERE state IN ('running', 'undoing') ORDER BY begun_at",
     )
     .fetch_all(connection)
     .await?;

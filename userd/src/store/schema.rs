@@ -7,13 +7,14 @@ use sqlx::{AnyPool, Row};
 use super::StoreError;
 
 /// All migrations, in order; the version of a schema is how many were applied.
-const MIGRATIONS: &[&str] = &[
+pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/0001_core.sql"),
     include_str!("../../../migrations/0002_services.sql"),
     include_str!("../../../migrations/0003_and_leases.sql"),
     include_str!("../../../migrations/0004_drift.sql"),
     include_str!("../../../migrations/0005_peers.sql"),
     include_str!("../../../migrations/0006_issuers.sql"),
+    include_str!("../../../migrations/0007_long_texts.sql"),
 ];
 
 /// Brings the schema up to date.

@@ -3,7 +3,7 @@
 use netengine_proto::{ids::WorldId, trust::Trust};
 use sqlx::Row;
 
-use super::{Change, Store, StoreError};
+use super::{Store, StoreError};
 use crate::{
     decide::WorldRef,
     plan::secrets::{Slot, kind_word, parse_kind},
@@ -53,7 +53,7 @@ impl Store {
 
     /// What a world's clients trust; nothing until its services said so.
     pub(crate) async fn trust(&self, world: WorldId) -> Result<Trust, StoreError> {
-        let row = sqlx::query("SELECT trust FROM worlds WHERE id = $1")
+        let row = sqlx::query("SELECT trust FROM worlds LEFT JOIN in_force ON world = id WHERE id = $1")
             .bind(world.to_string())
             .fetch_optional(&mut *self.connection().await?)
             .await?;
@@ -61,17 +61,5 @@ impl Store {
         let parse = |text: String| serde_json::from_str(&text);
         let trust = text.map(parse).transpose();
         Ok(trust.map_err(|error| StoreError::Value(format!("trust of a world: {error}")))?.unwrap_or_default())
-    }
-}
-
-impl Change<'_> {
-    pub(super) async fn set_trust(&mut self, world: WorldId, trust: &Trust) -> Result<(), StoreError> {
-        let text = serde_json::to_string(trust).map_err(|error| StoreError::Value(error.to_string()))?;
-        sqlx::query("UPDATE worlds SET trust = $2 WHERE id = $1")
-            .bind(world.to_string())
-            .bind(text)
-            .execute(self.sql())
-            .await?;
-        Ok(())
     }
 }

@@ -10,7 +10,12 @@ use netengine_spec::Spec;
 use serde::de::DeserializeOwned;
 use sqlx::{AnyConnection, Row, any::AnyRow};
 
-use super::{Change, Store, StoreError, quota::Size};
+use super::{
+    Change, Store, StoreError,
+    operations::{Operation, Success},
+    quota::Size,
+    services,
+};
 use crate::{
     decide::{Act, AllOf, Verdict, WorldRef, WorldSlot, act},
     plan::{peers::HeldPeer, phases},
@@ -37,9 +42,14 @@ pub struct World {
     pub phases: Vec<PhaseStatus>,
     /// The worlds that its spec in force names, as it was last brought up beside them.
     pub peers: Vec<HeldPeer>,
-    /// The zones that other worlds may be delegated, as its worldd told when it was last brought up.
+}
+
+/// What other worlds may use of a world, as its worldd told when it was last brought up.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Offered {
+    /// The zones that may be delegated.
     pub zones: Vec<Delegation>,
-    /// Its OpenID issuers, as its worldd told then.
+    /// Its OpenID issuers.
     pub issuers: Vec<IssuerKeys>,
 }
 
@@ -86,7 +96,7 @@ impl Store {
     pub async fn worlds(&self, verdict: &Verdict<act::ListWorlds, AllOf>) -> Result<Vec<Listed>, StoreError> {
         let owner = verdict.object().0.map(|uid| i64::from(uid.0));
         let rows = sqlx::query(
-            "SELECT id, owner, name, state, spec, started_at FROM worlds \
+            "SELECT id, owner, name, state, spec, started_at FROM worlds LEFT JOIN in_force ON world = id \
              WHERE owner >= $1 AND owner <= $2 ORDER BY owner, name",
         )
         .bind(owner.unwrap_or(0))
@@ -113,9 +123,11 @@ impl Store {
 
     /// Every world whose spec in force names others, for the daemon's own use.
     pub(crate) async fn naming_worlds(&self) -> Result<Vec<WorldRef>, StoreError> {
-        let rows = sqlx::query("SELECT id, owner, name FROM worlds WHERE peers IS NOT NULL ORDER BY id")
-            .fetch_all(&mut *self.connection().await?)
-            .await?;
+        let rows = sqlx::query(
+            "SELECT id, owner, name FROM worlds JOIN in_force ON world = id WHERE peers IS NOT NULL ORDER BY id",
+        )
+        .fetch_all(&mut *self.connection().await?)
+        .await?;
         rows.iter().map(reference_of).collect()
     }
 
@@ -124,8 +136,8 @@ impl Store {
         let id = world.id.to_string();
         let mut connection = self.connection().await?;
         let row = sqlx::query(
-            "SELECT id, owner, name, state, detail, spec, up_to, nodes, links, started_at, peers, zones, issuers \
-             FROM worlds WHERE id = $1",
+            "SELECT id, owner, name, state, detail, spec, up_to, nodes, links, started_at, peers \
+             FROM worlds LEFT JOIN in_force ON world = id WHERE id = $1",
         )
         .bind(id.clone())
         .fetch_optional(&mut *connection)
@@ -142,9 +154,17 @@ impl Store {
             started_at: row.try_get("started_at")?,
             phases,
             peers: list_of(&row, "peers")?,
-            zones: list_of(&row, "zones")?,
-            issuers: list_of(&row, "issuers")?,
         }))
+    }
+
+    /// What other worlds may use of a world; nothing of one that was never up.
+    pub(crate) async fn offered(&self, world: &WorldRef) -> Result<Offered, StoreError> {
+        let row = sqlx::query("SELECT zones, issuers FROM in_force WHERE world = $1")
+            .bind(world.id.to_string())
+            .fetch_optional(&mut *self.connection().await?)
+            .await?;
+        let Some(row) = row else { return Ok(Offered::default()) };
+        Ok(Offered { zones: list_of(&row, "zones")?, issuers: list_of(&row, "issuers")? })
     }
 }
 
@@ -179,7 +199,7 @@ impl Change<'_> {
         let Some(row) = row else { return Ok(()) };
         let back = Size { worlds: -1, nodes: -row.try_get::<i64, _>(0)?, links: -row.try_get::<i64, _>(1)? };
         self.reserve(world.owner, back, None).await?;
-        // Phases and services go with it (ON DELETE CASCADE).
+        // All else that is held of it goes with it (ON DELETE CASCADE).
         sqlx::query("DELETE FROM worlds WHERE id = $1").bind(id).execute(self.sql()).await?;
         Ok(())
     }
@@ -211,50 +231,43 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Sets the spec in force, and when the world was first up.
-    pub(super) async fn set_spec(&mut self, world: WorldId, spec: &str, up_to: u8, now: i64) -> Result<(), StoreError> {
-        sqlx::query("UPDATE worlds SET spec = $2, up_to = $3, started_at = COALESCE(started_at, $4) WHERE id = $1")
-            .bind(world.to_string())
-            .bind(spec.to_owned())
-            .bind(i64::from(up_to))
+    /// What an operation leads to is in force from now on. Gives the worlds that the spec in force named before.
+    pub(super) async fn set_in_force(
+        &mut self,
+        operation: &Operation,
+        success: &Success,
+        now: i64,
+    ) -> Result<Vec<HeldPeer>, StoreError> {
+        let id = operation.world.id.to_string();
+        sqlx::query("UPDATE worlds SET up_to = $2, started_at = COALESCE(started_at, $3) WHERE id = $1")
+            .bind(id.clone())
+            .bind(i64::from(operation.up_to))
             .bind(now)
             .execute(self.sql())
             .await?;
-        Ok(())
-    }
-
-    /// Sets the worlds that the spec in force names; gives what was there.
-    pub(super) async fn set_peers(&mut self, world: WorldId, peers: &[HeldPeer]) -> Result<Vec<HeldPeer>, StoreError> {
-        let id = world.to_string();
-        let row = sqlx::query("SELECT peers FROM worlds WHERE id = $1")
+        let before = sqlx::query("SELECT peers FROM in_force WHERE world = $1")
             .bind(id.clone())
             .fetch_optional(self.sql())
-            .await?
-            .ok_or(StoreError::Gone)?;
-        let text = serde_json::to_string(peers).map_err(|error| StoreError::Value(error.to_string()))?;
-        sqlx::query("UPDATE worlds SET peers = $2 WHERE id = $1")
-            .bind(id)
-            .bind((!peers.is_empty()).then_some(text))
-            .execute(self.sql())
             .await?;
-        list_of(&row, "peers")
-    }
-
-    /// Sets what other worlds may use of it: zones to delegate, issuers to accept.
-    pub(super) async fn set_offered(
-        &mut self,
-        world: WorldId,
-        zones: &[Delegation],
-        issuers: &[IssuerKeys],
-    ) -> Result<(), StoreError> {
         let broken = |error: serde_json::Error| StoreError::Value(error.to_string());
-        sqlx::query("UPDATE worlds SET zones = $2, issuers = $3 WHERE id = $1")
-            .bind(world.to_string())
-            .bind(serde_json::to_string(zones).map_err(broken)?)
-            .bind(serde_json::to_string(issuers).map_err(broken)?)
-            .execute(self.sql())
-            .await?;
-        Ok(())
+        let peers = (!success.peers.is_empty()).then(|| serde_json::to_string(&success.peers)).transpose();
+        // From the operation, not from its row: who writes its end twice finds that row gone.
+        sqlx::query(
+            "INSERT INTO in_force (world, spec, trust, peers, zones, issuers, services) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (world) DO UPDATE SET \
+             spec = excluded.spec, trust = excluded.trust, peers = excluded.peers, zones = excluded.zones, \
+             issuers = excluded.issuers, services = excluded.services",
+        )
+        .bind(id)
+        .bind(serde_json::to_string(operation.spec.as_ref().ok_or(StoreError::Gone)?).map_err(broken)?)
+        .bind(serde_json::to_string(&success.trust).map_err(broken)?)
+        .bind(peers.map_err(broken)?)
+        .bind(serde_json::to_string(&success.zones).map_err(broken)?)
+        .bind(serde_json::to_string(&success.issuers).map_err(broken)?)
+        .bind(services::stored(&success.services)?)
+        .execute(self.sql())
+        .await?;
+        before.map_or(Ok(Vec::new()), |row| list_of(&row, "peers"))
     }
 
     pub(super) async fn set_phase(&mut self, world: WorldId, phase: &PhaseStatus) -> Result<(), StoreError> {

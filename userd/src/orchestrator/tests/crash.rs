@@ -156,7 +156,7 @@ async fn every_step_of_an_operation_run_again_changes_nothing() {
     let store = lab.orchestrator.store();
     store.begin_up(&operation, true, Size::default(), Size { worlds: 1, ..size }, None).await.expect("begun");
     for _ in 0..2 {
-        drive::drive(&lab.orchestrator, operation.clone(), None, CancellationToken::new()).await;
+        drive::drive(&lab.orchestrator, operation.clone(), drive::Prepared::default(), CancellationToken::new()).await;
         assert_eq!(lab.fake.plan_of(world.id), before);
         assert_eq!(lab.status(ALICE, "blue").await.state, WorldState::Ready);
         assert_eq!(lab.fake.processes(), [ProcessKind::Worldd, ProcessKind::Gateway]);

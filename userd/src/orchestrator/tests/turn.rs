@@ -10,7 +10,7 @@ async fn begin_repair(lab: &Lab) -> OperationId {
     let operation = lab.orchestrator.new_operation(Kind::Repair, world, Some(spec("blue")), 9, None);
     lab.orchestrator.store().begin_repair(&verdict, &operation, "its worldd ended").await.expect("begun");
     let id = operation.id;
-    lab.orchestrator.spawn(operation, None);
+    lab.orchestrator.spawn(operation, Prepared::default());
     id
 }
 

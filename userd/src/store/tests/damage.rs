@@ -19,8 +19,54 @@ async fn a_newer_schema_is_refused_and_left_alone() {
             .expect("written");
         store.close().await;
         let error = refused(&database.url).await;
-        assert!(matches!(error, StoreError::Newer { found: 99, known: 6 }), "{error:?}");
+        assert!(matches!(error, StoreError::Newer { found: 99, known: 7 }), "{error:?}");
         assert!(matches!(refused(&database.url).await, StoreError::Newer { found: 99, .. }));
+    }
+}
+
+#[tokio::test]
+async fn a_schema_of_the_release_before_keeps_what_it_holds() {
+    for database in databases() {
+        sqlx::any::install_default_drivers();
+        let url = database.url.replace("state.db", "state.db?mode=rwc");
+        let mut older = sqlx::AnyConnection::connect(&url).await.expect("open");
+        let (up, broken_off) = (operation(ALICE, "w"), operation(ALICE, "v"));
+        let spec = serde_json::to_string(&up.spec).expect("JSON");
+        let rows = [
+            "CREATE TABLE schema_version (version BIGINT NOT NULL)".to_owned(),
+            "INSERT INTO schema_version (version) VALUES (6)".to_owned(),
+            format!(
+                "INSERT INTO worlds (id, owner, name, state, detail, spec, up_to, nodes, links, trust, zones) \
+                 VALUES ('{}', 1000, 'w', 'ready', '', '{spec}', 7, 4, 10, '{{\"certificates\":[],\"dns_root\":[]}}', '[]')",
+                up.world.id
+            ),
+            format!(
+                "INSERT INTO services (world, name, address, port, state, detail) VALUES \
+                 ('{0}', 'ntp', '10.0.0.1', 123, 'ready', 'it \"is\" \\'), ('{0}', 'dns', '10.0.0.1', 53, 'failed', '')",
+                up.world.id
+            ),
+            format!("INSERT INTO phases (world, phase, state, detail) VALUES ('{}', 0, 'done', 'so')", up.world.id),
+            format!(
+                "INSERT INTO operations (id, world, owner, name, kind, state, spec, up_to, changes, begun_at) \
+                 VALUES ('{}', '{}', 1000, 'v', 'up', 'running', '{spec}', 7, 0, 1)",
+                broken_off.id, broken_off.world.id
+            ),
+        ];
+        for text in super::super::schema::MIGRATIONS[..6].iter().map(|text| (*text).to_owned()).chain(rows) {
+            sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut older).await.expect("written");
+        }
+        older.close().await.expect("closed");
+        let store = open(&database).await;
+        let world = store.load(&up.world).await.expect("read").expect("there");
+        assert_eq!((world.spec, world.phases.len(), world.peers), (up.spec, 1, Vec::new()));
+        assert_eq!(store.trust(up.world.id).await.expect("read"), netengine_proto::trust::Trust::default());
+        let verdict = decide(Principal::user(ALICE), act::ViewWorld, up.world.clone()).expect("her own");
+        let services = store.services(&verdict).await.expect("read");
+        let told: Vec<_> = services.iter().map(|one| (one.name.as_str(), one.port, one.detail.as_str())).collect();
+        assert_eq!(told, [("dns", 53, ""), ("ntp", 123, "it \"is\" \\")]);
+        let interrupted = store.interrupted().await.expect("read");
+        assert_eq!(interrupted.len(), 1);
+        assert_eq!((interrupted[0].id, &interrupted[0].spec), (broken_off.id, &broken_off.spec));
     }
 }
 
