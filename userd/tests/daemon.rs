@@ -212,11 +212,15 @@ fn database_of(migrations: &[&str]) -> Vec<u8> {
         sqlx::any::install_default_drivers();
         let url = format!("sqlite://{}?mode=rwc", file.display());
         let mut connection = sqlx::AnyConnection::connect(&url).await.expect("open");
+        // As much as a few hundred operations on a large world: SQLite then wants more than its cache.
+        let operations = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400) \
+                          INSERT INTO operations (id, world, owner, name, kind, state, spec, up_to, changes, begun_at) \
+                          SELECT printf('%016x', i), '0000000000000001', 1000, 'w', 'up', 'done', hex(zeroblob(20000)), 9, 0, i FROM n;";
         let version = format!(
             "CREATE TABLE schema_version (version BIGINT NOT NULL); INSERT INTO schema_version VALUES ({});",
             migrations.len()
         );
-        for text in migrations.iter().map(|text| (*text).to_owned()).chain([version]) {
+        for text in migrations.iter().map(|text| (*text).to_owned()).chain([operations.to_owned(), version]) {
             sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut connection).await.expect("written");
         }
         connection.close().await.expect("closed");
