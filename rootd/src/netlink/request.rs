@@ -17,6 +17,8 @@ use crate::plan::observed::{Family, MAIN_TABLE, RoutingRule, TableRoute};
 
 /// The group of every link we make: a tag that is set in the very call that makes the link ("NE" and the layout's version).
 pub const LINK_GROUP: u32 = 0x4e45_0001;
+/// The group of links that are about to be removed together.
+pub const LEAVING_GROUP: u32 = 0x4e45_ffff;
 /// The origin of every route we make (rtnetlink(7), `rtm_protocol`; values above 4 are free for user space).
 pub const ROUTE_PROTOCOL: u8 = 178;
 
@@ -115,6 +117,21 @@ pub fn set_link(index: u32, settings: &LinkSettings) -> Request {
 pub fn delete_link(index: u32) -> Request {
     let mut link = LinkMessage::default();
     link.header.index = index;
+    request(RouteNetlinkMessage::DelLink(link), 0)
+}
+
+/// Puts a link into [`LEAVING_GROUP`].
+pub fn mark_leaving(index: u32) -> Request {
+    let mut link = LinkMessage::default();
+    link.header.index = index;
+    link.attributes.push(LinkAttribute::Group(LEAVING_GROUP));
+    request(RouteNetlinkMessage::SetLink(link), 0)
+}
+
+/// Removes all links of [`LEAVING_GROUP`] at once (net/core/rtnetlink.c, `rtnl_group_dellink`); `ENODEV` when there is none.
+pub fn delete_leaving() -> Request {
+    let mut link = LinkMessage::default();
+    link.attributes.push(LinkAttribute::Group(LEAVING_GROUP));
     request(RouteNetlinkMessage::DelLink(link), 0)
 }
 

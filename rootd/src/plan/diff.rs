@@ -1,7 +1,7 @@
 //! What must be done so that the kernel equals a plan.
 //!
 //! A link is ours when it carries our alias, or when it has our group and no alias yet (made, not yet named, before a
-//! crash). A link with a planned name that is not ours is never adopted: it is a conflict. Addresses on our links
+//! crash). One that was to be removed with others, before a crash, is removed. A link with a planned name that is not ours is never adopted: it is a conflict. Addresses on our links
 //! and routes of our origin follow the plan exactly; all else is foreign and stays.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -19,7 +19,10 @@ use super::{
     observed::{LinkKind, MAIN_TABLE, ObservedLink, ObservedNode, RoutingRule, TableRoute},
     settings::Settings,
 };
-use crate::netlink::{policy::TableState, request::LINK_GROUP};
+use crate::netlink::{
+    policy::TableState,
+    request::{LEAVING_GROUP, LINK_GROUP},
+};
 
 /// Everything seen of one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -309,10 +312,12 @@ impl<'a> Links<'a> {
             if matches!(link.kind, LinkKind::Loopback | LinkKind::KernelTunnel) {
                 continue;
             }
-            let ours = link.alias.as_deref() == Some(alias) || (link.alias.is_none() && link.group == LINK_GROUP);
+            let is_leaving = link.group == LEAVING_GROUP;
+            let is_unnamed = link.alias.is_none() && (is_leaving || link.group == LINK_GROUP);
+            let ours = is_unnamed || link.alias.as_deref() == Some(alias);
             let planned = by_name.get(link.name.as_str()).copied();
             match (ours, planned) {
-                (true, Some(wanted)) if wanted.kind == link.kind => {
+                (true, Some(wanted)) if wanted.kind == link.kind && !is_leaving => {
                     self.usable.insert((node, wanted.name), link);
                 }
                 (true, _) => {

@@ -20,7 +20,10 @@ use super::{
     observed::{LinkKind, ObservedLink, ObservedNode},
     settings::Settings,
 };
-use crate::netlink::{policy::TableState, request::LINK_GROUP};
+use crate::netlink::{
+    policy::TableState,
+    request::{LEAVING_GROUP, LINK_GROUP},
+};
 
 const ALIAS: &str = "netengine:0000000000000000:1000:0000000000000000";
 
@@ -229,7 +232,7 @@ fn ends_of_two_cables_under_one_name_each_are_no_cable() {
 }
 
 fn damage() -> impl Strategy<Value = Vec<(u8, prop::sample::Index)>> {
-    prop::collection::vec((0u8..7, any::<prop::sample::Index>()), 0..6)
+    prop::collection::vec((0u8..9, any::<prop::sample::Index>()), 0..6)
 }
 
 proptest! {
@@ -256,12 +259,14 @@ proptest! {
                 3 => seen.node.links[place].mac = [2, 9, 9, 9, 9, 9],
                 4 => seen.node.addresses.clear(),
                 5 => seen.node.routes.clear(),
+                6 => seen.node.links[place].group = LEAVING_GROUP,
+                7 => (seen.node.links[place].group, seen.node.links[place].alias) = (LEAVING_GROUP, None),
                 _ => seen.settings_differ = true,
             }
         }
         model.converge(&plan);
         let shape = |model: &BTreeMap<Node, Seen>| model.iter().map(|(node, seen)| {
-            let mut links: Vec<_> = seen.node.links.iter().map(|l| (l.name.clone(), l.mac, l.up, l.master != 0)).collect();
+            let mut links: Vec<_> = seen.node.links.iter().map(|l| (l.name.clone(), l.mac, l.up, l.master != 0, l.group, l.alias.clone())).collect();
             let mut addresses: Vec<_> = seen.node.addresses.iter().map(|(_, net)| *net).collect();
             links.sort();
             addresses.sort();

@@ -96,44 +96,58 @@ fn failure(operation: Operation, object: String, error: &NetlinkError) -> Failur
     Failure { operation, object, errno: error.errno() }
 }
 
-/// Removals go one by one, because what is already gone is as good as removed; all else goes in one batch.
+/// Links that are removed in one request. The kernel waits for all readers once for each request and once more for each bridge
+/// (net/bridge/br_multicast.c, `br_multicast_dev_del`), and nobody else changes links meanwhile.
+const LEAVING_AT_ONCE: usize = 8;
+
+/// Links go first, then other removals one by one, because what is already gone is as good as removed; all else goes in one batch.
 fn run_operations(nodes: &mut HashMap<Slot, Node>, slot: Slot, operations: &[NetOperation]) -> Result<(), Failure> {
-    let mut batch = Vec::new();
-    let mut places = Vec::new();
+    let (mut leaving, mut removals, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for operation in operations {
-        let request = encode(nodes, operation)?;
-        let node = nodes.get_mut(&slot).ok_or_else(|| unknown(slot))?;
-        if is_removal(operation) {
-            match node.route.batch(vec![request]) {
-                Err(NetlinkError::Refused(refused)) if is_gone(refused.errno) => {}
-                Err(error) => {
-                    let (operation, object) = operation.describe();
-                    return Err(failure(operation, object, &error));
-                }
-                Ok(()) => {}
+        match operation {
+            NetOperation::DeleteLink { index, .. } => leaving.push((*index, operation)),
+            NetOperation::DeleteAddress { .. } | NetOperation::DeleteRoute(_) | NetOperation::DeleteRule(_) => {
+                removals.push((encode(nodes, operation)?, operation));
             }
-        } else {
-            batch.push(request);
-            places.push(operation);
+            _ => others.push((encode(nodes, operation)?, operation)),
         }
     }
     let node = nodes.get_mut(&slot).ok_or_else(|| unknown(slot))?;
+    for links in leaving.chunks(LEAVING_AT_ONCE) {
+        remove_links(&mut node.route, links)?;
+    }
+    for (request, operation) in removals {
+        accept_gone(node.route.batch(vec![request])).map_err(|error| refused(operation, &error))?;
+    }
+    let (batch, places): (_, Vec<_>) = others.into_iter().unzip();
     node.route.batch(batch).map_err(|error| {
         let place = if let NetlinkError::Refused(refused) = &error { refused.index } else { 0 };
-        let (operation, object) =
-            places.get(place).map_or((Operation::Observe, "a node".into()), |operation| operation.describe());
-        failure(operation, object, &error)
+        places.get(place).map_or_else(|| unknown(slot), |operation| refused(operation, &error))
     })
 }
 
-fn is_removal(operation: &NetOperation) -> bool {
-    matches!(
-        operation,
-        NetOperation::DeleteLink { .. }
-            | NetOperation::DeleteAddress { .. }
-            | NetOperation::DeleteRoute(_)
-            | NetOperation::DeleteRule(_)
-    )
+/// Removes links of one namespace at once.
+fn remove_links(route: &mut Netlink, links: &[(u32, &NetOperation)]) -> Result<(), Failure> {
+    let Some((first, operation)) = links.first() else { return Ok(()) };
+    let done = if links.len() == 1 {
+        accept_gone(route.batch(vec![request::delete_link(*first)]))
+    } else {
+        let marks = links.iter().map(|(index, _)| request::mark_leaving(*index)).collect();
+        accept_gone(route.batch(marks)).and_then(|()| accept_gone(route.batch(vec![request::delete_leaving()])))
+    };
+    done.map_err(|error| refused(operation, &error))
+}
+
+fn accept_gone(done: Result<(), NetlinkError>) -> Result<(), NetlinkError> {
+    match done {
+        Err(NetlinkError::Refused(refused)) if is_gone(refused.errno) => Ok(()),
+        done => done,
+    }
+}
+
+fn refused(operation: &NetOperation, error: &NetlinkError) -> Failure {
+    let (operation, object) = operation.describe();
+    failure(operation, object, error)
 }
 
 fn is_gone(errno: i32) -> bool {
@@ -161,4 +175,48 @@ fn encode(nodes: &HashMap<Slot, Node>, operation: &NetOperation) -> Result<Reque
         NetOperation::AddRule(rule) => request::add_rule(rule),
         NetOperation::DeleteRule(rule) => request::delete_rule(rule),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::sys::netns;
+
+    /// Links that leave, one of them gone already; one left by a process that died between two requests; one that stays.
+    #[test]
+    fn links_leave_together_and_no_other_goes_with_them() {
+        const MAKE: &str = "for n in $(seq 100 139); do
+                ip link add b$n index $n type bridge
+                ip link add v$n index 1$n master b$n type veth peer name p$n
+            done
+            ip link add left group 0x4e45ffff type bridge
+            ip link add stays group 7 type bridge
+            ip link delete v103";
+        let inside = || {
+            netns::unshare_net().expect("root makes a namespace");
+            let made = Command::new("sh").args(["-ec", MAKE]).status().expect("a shell");
+            assert!(made.success());
+            let mut socket = Netlink::new(netns::netlink(netns::Netlink::Route).expect("a socket"));
+            let leaves = |index: u32| NetOperation::DeleteLink { index, name: format!("b{index}") };
+            let operations: Vec<_> = (100..140).flat_map(|n| [leaves(n), leaves(1000 + n)]).collect();
+            let links: Vec<_> = operations
+                .iter()
+                .map(|operation| match operation {
+                    NetOperation::DeleteLink { index, .. } => (*index, operation),
+                    _ => unreachable!("removals alone"),
+                })
+                .collect();
+            for links in links.chunks(LEAVING_AT_ONCE) {
+                remove_links(&mut socket, links).expect("they leave");
+            }
+            remove_links(&mut socket, &links).expect("what is gone is as good as removed");
+            let there = Command::new("ip").args(["-br", "link"]).output().expect("ip");
+            let there = String::from_utf8(there.stdout).expect("text");
+            let names: Vec<_> = there.lines().filter_map(|line| line.split_whitespace().next()).collect();
+            assert_eq!(names, ["lo", "stays"]);
+        };
+        std::thread::scope(|scope| scope.spawn(inside).join().expect("no panic inside"));
+    }
 }

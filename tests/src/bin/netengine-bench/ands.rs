@@ -165,6 +165,7 @@ pub fn calls(report: &mut Report, effort: Effort, runtime: &Runtime, host: &Host
         replace.push(apply(&closed)?);
         replace.push(apply(&many)?);
     }
+    let half = apply(&plan(&base, MANY / 2, true)?)?;
     let observed = runtime.block_on(client.observe_network(patient(), base.world, base.owner, true))??;
     ensure!(observed.drift.is_empty(), "rootd's world does not equal its plan: {:?}", observed.drift);
     runtime.block_on(client.delete_world(patient(), key(), base.world, base.owner))??;
@@ -179,6 +180,7 @@ pub fn calls(report: &mut Report, effort: Effort, runtime: &Runtime, host: &Host
     report.add(median("ands.add.rootd", &add, Target::AtMost(50.0)));
     report.add(Figure::median("ands.add.rootd.core", &core, "ms", Target::None));
     report.add(median("ands.remove.rootd", &remove, Target::None));
+    report.add(median("ands.half.rootd", &[half], Target::None));
     report.add(median("ands.replace", &replace, Target::AtMost(200.0)));
     Ok(())
 }
